@@ -7,7 +7,7 @@ use std::{
 };
 
 use circled_client::{Change, Client, Error, Follow, Notice};
-use circled_protocol::{SecretKey, Word, methods::Event};
+use circled_protocol::{Word, methods::Event};
 use clap::Args;
 use futures_util::StreamExt;
 use serde_json::json;
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::{
     client_runtime,
-    login::{Login, exit_codes, print_json, read_key},
+    login::{Login, LoginKey, exit_codes, print_json},
     output::{remark, stdout},
     script::{print_line, seconds},
 };
@@ -62,7 +62,7 @@ enum End {
 
 impl Events {
     pub(super) fn run(&self) -> ExitCode {
-        let key = match read_key(&self.login.key) {
+        let key = match self.login.key() {
             Ok(key) => key,
             Err(error) => return self.login.unusable(&error),
         };
@@ -87,7 +87,7 @@ impl Events {
     }
 
     /// Prints the events that the log has now.
-    async fn log(&self, key: &SecretKey) -> End {
+    async fn log(&self, key: &LoginKey) -> End {
         let client = match self.login.connect(key).await {
             Ok(client) => client,
             Err(error) => return End::Failed(error),
@@ -131,8 +131,8 @@ impl Events {
     }
 
     /// Follows new events and prints them.
-    async fn follow(&self, key: SecretKey) -> End {
-        let mut follow = Follow::new(&self.login.url, key)
+    async fn follow(&self, key: LoginKey) -> End {
+        let mut follow = Follow::new(&self.login.url, key.signer)
             .login(self.login.manner.login())
             .topic(&self.topic)
             .on_change(remark_connection());

@@ -161,6 +161,16 @@ fn help(error: &Error, run: &FailedRun<'_>) -> Option<String> {
         (code::EXECUTION_ERROR, Some("memory")) => {
             Some("the server's limit is script.max_memory".to_owned())
         }
+        (code::FORBIDDEN, _) if error.data.get("scope").is_some() => Some(
+            match error.data["scope"].as_str() {
+                Some(scope) => format!("the device key lacks the scope {scope}: give --key FILE"),
+                None => "a device key will not do for that: give --key FILE".to_owned(),
+            },
+        ),
+        (code::INVALID_CREDENTIALS, _) if error.data["reason"] == "unknown_device" => Some(
+            "the device key was removed, or has expired: `circled login URL --key FILE --device` makes another"
+                .to_owned(),
+        ),
         (code::FORBIDDEN, _) if error.data["needs"] == "owner" => Some(format!(
             "the owner holds the circle's own key; yours is {}",
             run.caller

@@ -121,7 +121,7 @@ struct Filter {
 #[derive(Debug, Args)]
 struct Circle {
     /// The circle: ws://host:port/<circle_pk>, or wss://
-    #[arg(value_name = "URL", requires = "key", conflicts_with_all = ["admin_url", "config"])]
+    #[arg(value_name = "URL", conflicts_with_all = ["admin_url", "config"])]
     circle: Option<String>,
     #[command(flatten)]
     who: KeyOption,
@@ -153,18 +153,18 @@ impl Circle {
     fn login(&self) -> anyhow::Result<Option<Login>> {
         match (&self.circle, &self.who.key) {
             (None, Some(_)) => bail!("--key is for a circle, and its URL is missing"),
-            (url, _) => Ok(url.as_deref().and_then(|url| self.who.login(url))),
+            (url, _) => Ok(url.as_deref().map(|url| self.who.login(url))),
         }
     }
 }
 
 impl KeyOption {
-    fn login(&self, url: &str) -> Option<Login> {
-        Some(Login {
+    fn login(&self, url: &str) -> Login {
+        Login {
             url: url.to_owned(),
-            key: self.key.clone()?,
+            key: self.key.clone(),
             manner: self.manner.clone(),
-        })
+        }
     }
 }
 
@@ -197,8 +197,7 @@ impl KeyOption {
     fn login_to(&self, url: Option<&String>) -> anyhow::Result<Option<Login>> {
         match (url, &self.key) {
             (None, None) => Ok(None),
-            (Some(url), Some(_)) => Ok(self.login(url)),
-            (Some(_), None) => bail!("the key to log in with is missing: --key FILE"),
+            (Some(url), _) => Ok(Some(self.login(url))),
             (None, Some(_)) => bail!("--key is for a circle, and its URL is missing"),
         }
     }

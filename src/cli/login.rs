@@ -10,14 +10,14 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use circled_client::{Caller, Client, Error};
-use circled_protocol::{Origin, Scheme, SecretKey};
+use circled_client::{Caller, Client, Error, Signer};
+use circled_protocol::{Origin, PublicKey, Scheme, SecretKey};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    client_runtime,
+    client_runtime, device_keys,
     events::remark_connection,
     explain::{FailedRun, exit_code, explain, printable},
     output::{remark, script_prints, stdout},
@@ -59,11 +59,29 @@ const UNUSABLE: u8 = 2;
 pub(super) struct Login {
     /// The circle: ws://host:port/<circle_pk>, or wss://
     pub(super) url: String,
-    /// The file with your secret key, made by `circled keygen`; never the key itself.
+    /// The file with your secret key, made by `circled keygen`; never the key itself. Without it, the key that
+    /// `circled login URL --device` keeps.
     #[arg(long, value_name = "FILE")]
-    pub(super) key: PathBuf,
+    pub(super) key: Option<PathBuf>,
     #[command(flatten)]
     pub(super) manner: LoginOptions,
+}
+
+/// The key to log in with, and whose it is.
+#[derive(Debug, Clone)]
+pub(super) struct LoginKey {
+    pub(super) signer: Signer,
+    /// The caller's own key.
+    pub(super) caller: PublicKey,
+}
+
+impl From<SecretKey> for LoginKey {
+    fn from(key: SecretKey) -> Self {
+        Self {
+            caller: key.public(),
+            signer: key.into(),
+        }
+    }
 }
 
 /// The options for the login and the output.
@@ -120,8 +138,8 @@ impl Login {
         work: impl AsyncFnOnce(&Caller) -> Result<T, Error>,
         print: impl FnOnce(&T) -> io::Result<()>,
     ) -> ExitCode {
-        let connected = async |key: &SecretKey| {
-            let caller = Caller::new(&self.url, key.clone())
+        let connected = async |key: &LoginKey| {
+            let caller = Caller::new(&self.url, key.signer.clone())
                 .login(self.manner.login())
                 .on_change(remark_connection());
             // Where no server is, none is waited for.
@@ -154,7 +172,7 @@ impl Login {
         work: impl AsyncFnOnce(&Client) -> Result<T, Error>,
         print: impl FnOnce(&T) -> io::Result<()>,
     ) -> ExitCode {
-        let connected = async |key: &SecretKey| {
+        let connected = async |key: &LoginKey| {
             let client = self.connect(key).await?;
             let answer = work(&client).await;
             client.close().await;
@@ -163,14 +181,22 @@ impl Login {
         self.end(source, connected, print)
     }
 
+    /// Returns the key of the file, or else the device key that is kept for the circle.
+    pub(super) fn key(&self) -> anyhow::Result<LoginKey> {
+        match &self.key {
+            Some(file) => read_key(file).map(LoginKey::from),
+            None => device_keys::kept(&self.url),
+        }
+    }
+
     /// Does the work with the key, and prints its result or error.
     fn end<T>(
         &self,
         source: Option<ScriptSource<'_>>,
-        work: impl AsyncFnOnce(&SecretKey) -> Result<T, Error>,
+        work: impl AsyncFnOnce(&LoginKey) -> Result<T, Error>,
         print: impl FnOnce(&T) -> io::Result<()>,
     ) -> ExitCode {
-        let key = match read_key(&self.key) {
+        let key = match self.key() {
             Ok(key) => key,
             Err(error) => return self.unusable(&error),
         };
@@ -196,7 +222,7 @@ impl Login {
         &self,
         error: &Error,
         source: Option<ScriptSource<'_>>,
-        key: &SecretKey,
+        key: &LoginKey,
     ) -> ExitCode {
         let _ = if self.manner.json {
             print_json(&json_of(error))
@@ -207,7 +233,7 @@ impl Login {
             }
             let run = FailedRun {
                 source,
-                caller: key.public(),
+                caller: key.caller,
             };
             remark!("{}", explain(error, &run));
             Ok(())
@@ -225,9 +251,9 @@ impl Login {
         unreadable(error)
     }
 
-    pub(super) async fn connect(&self, key: &SecretKey) -> Result<Client, Error> {
+    pub(super) async fn connect(&self, key: &LoginKey) -> Result<Client, Error> {
         let client = Client::connect(&self.url).await?;
-        client.log_in(key, &self.manner.login()).await?;
+        client.log_in(&key.signer, &self.manner.login()).await?;
         Ok(client)
     }
 }

@@ -5,6 +5,7 @@
 mod call;
 mod config;
 mod deliveries;
+mod device_keys;
 mod events;
 mod explain;
 mod grant;
@@ -12,6 +13,7 @@ mod health;
 mod http;
 mod jobs;
 mod keygen;
+mod log_in;
 mod logging;
 mod login;
 mod members;
@@ -72,6 +74,7 @@ enum Command {
     Worker(worker::Worker),
     Keygen(keygen::Keygen),
     Grant(grant::Grant),
+    Login(log_in::LogIn),
     Play(play::Play),
     Repl(repl::Repl),
     Script(script::Scripts),
@@ -160,6 +163,7 @@ impl Command {
             Self::Worker(worker) => worker.run(),
             Self::Keygen(keygen) => keygen.run(),
             Self::Grant(grant) => grant.run(),
+            Self::Login(login) => Ok(login.run()),
             Self::Play(play) => Ok(play.run()),
             Self::Repl(repl) => Ok(repl.run()),
             Self::Script(scripts) => Ok(scripts.run()),

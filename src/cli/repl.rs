@@ -16,7 +16,7 @@ use std::{
 use anyhow::anyhow;
 use circled_client::{Error, Options};
 use circled_protocol::{
-    SecretKey, Word,
+    Word,
     methods::{ListJobs, Played},
 };
 use clap::Args;
@@ -26,7 +26,7 @@ use serde_json::Value;
 use super::{
     explain::printable,
     jobs,
-    login::{Login, ScriptSource, print_json, read_key},
+    login::{Login, LoginKey, ScriptSource, print_json},
     output::{remark, stdout},
     play::print_played,
     script,
@@ -81,7 +81,7 @@ type Lines<'a> = Editor<Prompt<'a>, FileHistory>;
 
 impl Repl {
     pub(super) fn run(&self) -> ExitCode {
-        let key = match read_key(&self.login.key) {
+        let key = match self.login.key() {
             Ok(key) => key,
             Err(error) => return self.login.unusable(&error),
         };
@@ -98,7 +98,7 @@ impl Repl {
                     let role = printable(me.role.as_ref().map_or("unknown", Word::name));
                     remark!(
                         "You are {} here, as {role}. :help lists the commands.",
-                        key.public()
+                        key.caller
                     );
                 }
             }
@@ -116,7 +116,7 @@ impl Repl {
     fn prompt(
         &self,
         connection: &Rc<ReplConnection<'_>>,
-        key: &SecretKey,
+        key: &LoginKey,
     ) -> rustyline::Result<ExitCode> {
         let config = Config::builder()
             .completion_type(CompletionType::List)
@@ -184,7 +184,7 @@ impl Repl {
     fn command(
         &self,
         connection: &ReplConnection<'_>,
-        key: &SecretKey,
+        key: &LoginKey,
         command: &str,
     ) -> io::Result<bool> {
         let (name, rest) = command
@@ -254,7 +254,7 @@ impl Repl {
         &self,
         ended: Ended<T>,
         source: Option<ScriptSource<'_>>,
-        key: &SecretKey,
+        key: &LoginKey,
         print: impl FnOnce(&T) -> io::Result<()>,
     ) -> io::Result<bool> {
         match ended {

@@ -3,7 +3,7 @@
 use std::{io::Write, process::ExitCode};
 
 use circled_client::{Error, Watch as Watched, WatchNotice};
-use circled_protocol::{SecretKey, Word};
+use circled_protocol::Word;
 use clap::Args;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{
     client_runtime,
     events::remark_connection,
-    login::{Login, exit_codes, json_value, print_json, read_key},
+    login::{Login, LoginKey, exit_codes, json_value, print_json},
     output::{remark, stdout},
 };
 
@@ -55,7 +55,7 @@ enum End {
 
 impl Watch {
     pub(super) fn run(&self) -> ExitCode {
-        let key = match read_key(&self.login.key) {
+        let key = match self.login.key() {
             Ok(key) => key,
             Err(error) => return self.login.unusable(&error),
         };
@@ -73,11 +73,11 @@ impl Watch {
         }
     }
 
-    async fn watch(&self, key: SecretKey) -> End {
+    async fn watch(&self, key: LoginKey) -> End {
         let url = &self.login.url;
         let mut watch = match (&self.name, &self.script) {
-            (Some(name), _) => Watched::named(url, key, name),
-            (None, script) => Watched::script(url, key, script.clone().unwrap_or_default()),
+            (Some(name), _) => Watched::named(url, key.signer, name),
+            (None, script) => Watched::script(url, key.signer, script.clone().unwrap_or_default()),
         };
         watch = watch
             .args(self.args.clone().unwrap_or_default())

@@ -1,6 +1,7 @@
 //! The command line, as its user sees it.
 
 mod commands;
+mod devices;
 mod grant;
 mod jobs;
 mod webhook;

@@ -1,14 +1,19 @@
 //! The client as a library, and login texts that it refuses to sign.
 
-use circled_client::{Client, Closed, Error};
+use circled_client::{
+    Caller, Client, Closed, Error, Login, Options, load_device_key, save_device_key,
+};
 use circled_json::Json;
-use circled_protocol::{Challenge, ChallengeError, PublicKey, Scheme};
+use circled_protocol::{Challenge, ChallengeError, DeviceSecretKey, Origin, PublicKey, Scheme};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, time::timeout};
 use tokio_tungstenite::{accept_async, tungstenite::Message};
 
-use crate::harness::server::{PATIENCE, TestServer, key};
+use crate::harness::{
+    redis::Proxy,
+    server::{PATIENCE, TestServer, key},
+};
 
 #[tokio::test]
 async fn calls_run_side_by_side() {
@@ -156,4 +161,54 @@ async fn a_text_for_somebody_else_is_not_signed() {
             "nothing signed was sent"
         );
     }
+}
+
+#[tokio::test]
+async fn a_device_logs_in_for_its_caller_through_lost_connections() {
+    let server = TestServer::builder()
+        .env("CIRCLED_SERVER__PUBLIC_URL", "wss://circles.example.org")
+        .start()
+        .await;
+    let network = Proxy::to(server.address.port()).await;
+    let url = format!("ws://127.0.0.1:{}/{}", network.port(), key(1).public());
+    let origin: Origin = "wss://circles.example.org".parse().unwrap();
+    let client = Client::connect(&url).await.unwrap();
+    let wallet = key(2);
+    let login = client.authenticate_at(&origin, &wallet, Scheme::Eip191);
+    login.await.unwrap();
+    let me = client.whoami().await.unwrap().pubkey.unwrap();
+    let device = DeviceSecretKey::generate().unwrap();
+    let expires = jiff::Timestamp::now().as_second() + 3600;
+    let expires = jiff::Timestamp::from_second(expires).unwrap();
+    let scope = "play".parse().unwrap();
+    let added = client.add_device_key(me, &device, "a test", scope, expires);
+    let added = added.await.unwrap();
+    assert_eq!(client.list_device_keys().await.unwrap(), [added]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("device.key");
+    save_device_key(&file, &device).unwrap();
+    assert!(
+        save_device_key(&file, &device).is_err(),
+        "none is overwritten"
+    );
+    let loaded = load_device_key(&file).unwrap();
+    let caller = Caller::new(&url, loaded).origin(origin.clone());
+    for n in 0..3 {
+        let played = caller.play("CALLER_ID", &Options::default()).await;
+        assert_eq!(played.unwrap().value, json!(me), "{n}");
+        network.cut();
+    }
+    let client = Client::connect(&url).await.unwrap();
+    let login = Login {
+        origin: Some(origin.clone()),
+        ..Login::default()
+    };
+    client.log_in(&device, &login).await.unwrap();
+    let who = client.whoami().await.unwrap();
+    assert_eq!((who.pubkey, who.device), (Some(me), Some(device.public())));
+    let elsewhere = client.authenticate_device(&device).await.unwrap_err();
+    assert!(matches!(elsewhere, Error::Challenge(_)), "{elsewhere}");
+    assert!(client.remove_device_key(&device.public()).await.unwrap());
+    let refused = caller.play("1", &Options::default()).await.unwrap_err();
+    assert!(!refused.may_pass(), "{refused}");
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use circled_protocol::{
-    JobId, Method, Origin, Scheme, SecretKey, code,
+    JobId, Method, Origin, Scheme, code,
     methods::{Called, Played},
 };
 use tokio::{
@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-use crate::{Change, Client, Error, Login, Options, dial::Dial};
+use crate::{Change, Client, Error, Login, Options, Signer, dial::Dial};
 
 /// The time in which a call without a time limit is asked again, from when its first reply was lost.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -58,10 +58,10 @@ struct Link {
 }
 
 impl Caller {
-    /// Creates a caller in the circle at `address`, as the holder of this key. It isn't connected yet.
-    pub fn new(address: impl Into<String>, key: SecretKey) -> Self {
+    /// Creates a caller in the circle at `address`, by a caller's key or a device's. It isn't connected yet.
+    pub fn new(address: impl Into<String>, key: impl Into<Signer>) -> Self {
         let link = Link {
-            dial: Dial::new(address.into(), key),
+            dial: Dial::new(address.into(), key.into()),
             client: None,
             next: None,
         };

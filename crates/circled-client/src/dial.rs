@@ -2,10 +2,9 @@
 
 use std::{fmt, time::Duration};
 
-use circled_protocol::SecretKey;
 use tokio::time::{Instant, sleep};
 
-use crate::{Client, Error, Login, backoff::Backoff};
+use crate::{Client, Error, Login, Signer, backoff::Backoff};
 
 /// The time after which a connection counts as stable: after its loss, the first waits are short again.
 const STEADY: Duration = Duration::from_secs(30);
@@ -27,7 +26,7 @@ pub enum Change<'a> {
 /// The circle to connect to, and as whom.
 pub(crate) struct Dial {
     pub(crate) address: String,
-    key: SecretKey,
+    signer: Signer,
     pub(crate) login: Login,
     pub(crate) on_change: Box<dyn FnMut(Change<'_>) + Send>,
     backoff: Backoff,
@@ -36,10 +35,10 @@ pub(crate) struct Dial {
 }
 
 impl Dial {
-    pub(crate) fn new(address: String, key: SecretKey) -> Self {
+    pub(crate) fn new(address: String, signer: Signer) -> Self {
         Self {
             address,
-            key,
+            signer,
             login: Login::default(),
             on_change: Box::new(|_| {}),
             backoff: Backoff::default(),
@@ -50,7 +49,7 @@ impl Dial {
     /// Connects, and logs in.
     pub(crate) async fn connect(&mut self) -> Result<Client, Error> {
         let client = Client::connect(&self.address).await?;
-        client.log_in(&self.key, &self.login).await?;
+        client.log_in(&self.signer, &self.login).await?;
         Ok(client)
     }
 

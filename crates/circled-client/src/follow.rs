@@ -6,13 +6,13 @@ use std::{
     task::{Context, Poll},
 };
 
-use circled_protocol::{Origin, Scheme, SecretKey, methods::Event};
+use circled_protocol::{Origin, Scheme, methods::Event};
 use futures_util::{
     Stream, StreamExt,
     stream::{self, BoxStream},
 };
 
-use crate::{Change, Error, Login, Notice, Subscription, dial::Dial};
+use crate::{Change, Error, Login, Notice, Signer, Subscription, dial::Dial};
 
 /// Follows a circle's events across lost connections: connects, logs in and subscribes. When the connection is lost or
 /// can't be made, it tries again, with waits from 250 ms to 30 s, and resumes after the last event.
@@ -45,10 +45,10 @@ pub struct Follow {
 pub struct Following(BoxStream<'static, Result<Notice, Error>>);
 
 impl Follow {
-    /// Creates a follower of all events of the circle at `address`, from now on, as the holder of this key.
-    pub fn new(address: impl Into<String>, key: SecretKey) -> Self {
+    /// Creates a follower of all events of the circle at `address`, from now on, by a caller's key or a device's.
+    pub fn new(address: impl Into<String>, key: impl Into<Signer>) -> Self {
         Self {
-            dial: Dial::new(address.into(), key),
+            dial: Dial::new(address.into(), key.into()),
             topic: String::new(),
             since: None,
         }

@@ -10,6 +10,7 @@ mod follow;
 mod login;
 mod methods;
 mod routes;
+mod signer;
 mod subscription;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ pub use dial::Change;
 pub use error::{Closed, Error};
 pub use follow::{Follow, Following};
 pub use login::Login;
+pub use signer::{Signer, load_device_key, save_device_key};
 pub use subscription::{Notice, Subscription};
 pub use watch::{Watch, WatchNotice, Watching};
 
@@ -151,6 +153,11 @@ impl Client {
             _reader: reader,
         };
         Ok(Self(Arc::new(inner)))
+    }
+
+    /// Returns the circle.
+    pub fn circle(&self) -> &PublicKey {
+        &self.0.circle
     }
 
     /// Runs a script.

@@ -1,19 +1,18 @@
 //! Logging in: the server proves itself and asks for a signature, and what is signed is for this server alone.
 
 use circled_protocol::{
-    Challenge, Origin, Scheme, SecretKey,
+    DeviceSecretKey, Origin, Scheme, SecretKey,
     code::{METHOD_NOT_FOUND, NOT_FOUND},
     methods::{Authenticate, FetchNonce, Prove},
-    sign,
 };
 use jiff::Timestamp;
 
-use crate::{Client, Error};
+use crate::{Client, Error, Signer};
 
 /// The way to log in.
 #[derive(Debug, Clone, Default)]
 pub struct Login {
-    /// The signature scheme.
+    /// The signature scheme of a caller's own key. Device keys have one of theirs.
     pub scheme: Scheme,
     /// The server's own origin, if it is dialled by another name. Only a login there is signed.
     pub origin: Option<Origin>,
@@ -50,16 +49,25 @@ impl Client {
         self.log_in(key, &login).await
     }
 
-    /// Logs in as [`Client::authenticate`] does. The server must prove that it speaks for the circle, if the circle's
+    /// Logs in by the key of a device, after the same checks. The session is that of the caller who has added the key.
+    ///
+    /// # Errors
+    /// The same as [`Client::authenticate`]; [`Error::Rpc`] with `unknown_device` if the key was removed, or has expired.
+    pub async fn authenticate_device(&self, key: &DeviceSecretKey) -> Result<(), Error> {
+        self.log_in(key, &Login::default()).await
+    }
+
+    /// Logs in by a caller's key or a device's, as [`Client::authenticate`] does. The server must prove that it speaks for the circle, if the circle's
     /// owner has granted that to it, or `login` requires it.
     ///
     /// # Errors
     /// The same as [`Client::authenticate`]; [`Error::Proof`] or [`Error::NoProof`], and the connection is closed.
-    pub async fn log_in(&self, key: &SecretKey, login: &Login) -> Result<(), Error> {
+    pub async fn log_in(&self, key: impl Into<Signer>, login: &Login) -> Result<(), Error> {
         let origin = login.origin.as_ref().unwrap_or(&self.0.origin);
-        let (scheme, pubkey) = (login.scheme, key.public());
+        let signer = key.into();
         let nonce = FetchNonce {
-            pubkey: Some(pubkey.to_string()),
+            pubkey: Some(signer.public()),
+            scheme: signer.own_scheme(),
             ..FetchNonce::default()
         };
         // Together, they take no longer than one of them.
@@ -78,8 +86,8 @@ impl Client {
             }
         }
         let text = text?;
-        Challenge::check(&text, origin, &self.0.circle, &pubkey)?;
-        let signature = sign(scheme, key, &text).ok_or(Error::Unsigned(pubkey, scheme))?;
+        let scheme = signer.own_scheme().unwrap_or(login.scheme);
+        let signature = signer.sign(&text, origin, &self.0.circle, scheme)?;
         let credentials = Authenticate {
             pubkey: nonce.pubkey,
             signature: Some(signature),

@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use circled_protocol::{
-    JobId, PublicKey,
+    DeviceClaim, DeviceKey, DeviceSecretKey, JobId, PublicKey, Scope,
     methods::{
-        AddMember, Called, CheckScript, CircleUsage, DeleteScript, Deliveries, DeliveryDetails,
-        GetDelivery, GetJob, GetScript, Identity, Job, Jobs, ListDeliveries, ListJobs, ListMembers,
-        ListScripts, Members, PutScript, Redeliver, RemoveMember, Removed, Retried, RetriedDead,
-        RetryDead, RetryJob, Script, ScriptEntry, ScriptPut, StopJob, StoreEntry, StoreGet,
-        StoreList, StorePage, SubmitJob, Submitted, Usage, Whoami,
+        AddDeviceKey, AddMember, Called, CheckScript, CircleUsage, DeleteScript, Deliveries,
+        DeliveryDetails, Device, GetDelivery, GetJob, GetScript, Identity, Job, Jobs,
+        ListDeliveries, ListDeviceKeys, ListJobs, ListMembers, ListScripts, Members, PutScript,
+        Redeliver, RemoveDeviceKey, RemoveMember, Removed, Retried, RetriedDead, RetryDead,
+        RetryJob, Script, ScriptEntry, ScriptPut, StopJob, StoreEntry, StoreGet, StoreList,
+        StorePage, SubmitJob, Submitted, Usage, Whoami,
     },
 };
+
+use jiff::Timestamp;
 
 use crate::{Client, Error, Options};
 
@@ -167,6 +170,54 @@ impl Client {
     /// [`Error::Rpc`] if the caller may not see them.
     pub async fn list_members(&self) -> Result<Members, Error> {
         self.request(&ListMembers {}).await
+    }
+
+    /// Has a device's key act for the caller, within a scope and until a time (in whole seconds). `caller` is the caller's
+    /// own key: [`Client::whoami`] returns it.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] if the caller may do nothing in the circle, has too many device keys, or the key is another's.
+    pub async fn add_device_key(
+        &self,
+        caller: PublicKey,
+        device: &DeviceSecretKey,
+        label: &str,
+        scope: Scope,
+        expires: Timestamp,
+    ) -> Result<Device, Error> {
+        let claim = DeviceClaim {
+            circle: *self.circle(),
+            caller,
+            key: device.public(),
+            scope,
+            expires,
+        };
+        let proof = device.sign(&claim.text());
+        let add = AddDeviceKey {
+            pubkey: claim.key,
+            label: label.to_owned(),
+            expires_at: claim.expires,
+            scope: claim.scope,
+            proof,
+        };
+        self.request(&add).await
+    }
+
+    /// Returns the caller's device keys.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] without a login.
+    pub async fn list_device_keys(&self) -> Result<Vec<Device>, Error> {
+        Ok(self.request(&ListDeviceKeys {}).await?.device_keys)
+    }
+
+    /// Removes a device key of the caller's, at once and in all its sessions. Returns true if there was one.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] without a login.
+    pub async fn remove_device_key(&self, pubkey: &DeviceKey) -> Result<bool, Error> {
+        let remove = RemoveDeviceKey { pubkey: *pubkey };
+        Ok(self.request(&remove).await?.removed)
     }
 
     /// Submits a durable job, which the server keeps until it has run, even if nobody stays connected.

@@ -8,7 +8,7 @@ use std::{
 
 use circled_json::Json;
 use circled_protocol::{
-    Origin, Role, RpcError, Scheme, SecretKey, Word, code,
+    Origin, Role, RpcError, Scheme, Word, code,
     methods::{self, ValueNotice},
 };
 use futures_util::{
@@ -17,7 +17,7 @@ use futures_util::{
 };
 use serde_json::Value;
 
-use crate::{Change, Error, Login, dial::Dial, routes::ValueFeed};
+use crate::{Change, Error, Login, Signer, dial::Dial, routes::ValueFeed};
 
 /// Watches what a script returns, across lost connections: connects, logs in and watches. When the connection is lost or
 /// can't be made, it tries again, with waits from 250 ms to 30 s.
@@ -62,11 +62,15 @@ pub enum WatchNotice {
 pub struct Watching(BoxStream<'static, Result<WatchNotice, Error>>);
 
 impl Watch {
-    /// Creates a watch of a script's source in the circle at `address`, as the holder of this key.
-    pub fn script(address: impl Into<String>, key: SecretKey, source: impl Into<String>) -> Self {
+    /// Creates a watch of a script's source in the circle at `address`, by a caller's key or a device's.
+    pub fn script(
+        address: impl Into<String>,
+        key: impl Into<Signer>,
+        source: impl Into<String>,
+    ) -> Self {
         let script = Some(source.into().into());
         Self {
-            dial: Dial::new(address.into(), key),
+            dial: Dial::new(address.into(), key.into()),
             query: methods::Watch {
                 script,
                 ..methods::Watch::default()
@@ -75,10 +79,14 @@ impl Watch {
     }
 
     /// Creates a watch of a named script of the circle.
-    pub fn named(address: impl Into<String>, key: SecretKey, name: impl Into<String>) -> Self {
+    pub fn named(
+        address: impl Into<String>,
+        key: impl Into<Signer>,
+        name: impl Into<String>,
+    ) -> Self {
         let name = Some(name.into().into());
         Self {
-            dial: Dial::new(address.into(), key),
+            dial: Dial::new(address.into(), key.into()),
             query: methods::Watch {
                 name,
                 ..methods::Watch::default()

@@ -3,10 +3,9 @@
 use std::{cell::RefCell, io, time::Duration};
 
 use circled_client::{Client, Error, Options};
-use circled_protocol::SecretKey;
 use tokio::{runtime::Runtime, signal::ctrl_c, time::timeout};
 
-use crate::cli::login::Login;
+use crate::cli::login::{Login, LoginKey};
 
 /// The time that a completion may take.
 const COMPLETION_TIME: Duration = Duration::from_secs(1);
@@ -15,7 +14,7 @@ const MAX_KEYS: usize = 100;
 
 pub(super) struct ReplConnection<'a> {
     login: &'a Login,
-    key: &'a SecretKey,
+    key: &'a LoginKey,
     runtime: Runtime,
     client: RefCell<Option<Client>>,
 }
@@ -29,7 +28,7 @@ pub(super) enum Ended<T> {
 
 impl<'a> ReplConnection<'a> {
     /// Creates the connection, with a thread that answers the server's pings while nothing is typed.
-    pub(super) fn new(login: &'a Login, key: &'a SecretKey) -> io::Result<Self> {
+    pub(super) fn new(login: &'a Login, key: &'a LoginKey) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
