@@ -21,8 +21,8 @@ async function shows(rendered: ReactTestRenderer, expected: string): Promise<voi
   await eventually(`${expected}, not ${shown()}`, () => shown() === expected);
 }
 
-function Count(): string {
-  const { value, status } = useWatch<number>({ script: 'store.get("n", 0) * ARGS.by' }, { by: 2 });
+function Count({ by = 2 }: { readonly by?: number }): string {
+  const { value, status } = useWatch<number>({ script: 'store.get("n", 0) * ARGS.by' }, { by });
   return `${status} ${value}`;
 }
 
@@ -57,6 +57,18 @@ test("components show the value, again whenever it changes, and how the connecti
   await shows(rendered, "live 42 live 42 ready");
   circle.close();
   await shows(rendered, "ended 42 ended 42 closed");
+});
+
+test("a component with other arguments shows their value", async (t) => {
+  const server = await serve(t);
+  const circle = await newCircle(t, server).connect(server.port);
+  await circle.play('store.set("n", 7)');
+  const rendered = render(t, circle, createElement(Count, { by: 2 }));
+  await shows(rendered, "live 14");
+  rendered.update(
+    createElement(StrictMode, null, createElement(CircleProvider, { circle }, createElement(Count, { by: 3 }))),
+  );
+  await shows(rendered, "live 21");
 });
 
 test("components get events while they are there", async (t) => {
