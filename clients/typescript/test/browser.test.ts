@@ -86,6 +86,16 @@ test("a page that the server doesn't allow is refused, without a prompt", async 
   await context.close();
 });
 
+test("a circle that doesn't exist is told to the page, without a prompt", async () => {
+  const { context, prompts } = await freshProfile(browser, `0x${"c6".repeat(32)}`);
+  const page = await context.newPage();
+  await page.goto(address().replace(owner.pubkey, `02${"f".repeat(64)}`));
+  const status = page.locator("#status", { hasText: /./ });
+  assert.match((await status.textContent()) ?? "", /not a secp256k1 public key/);
+  assert.equal(prompts.length, 0);
+  await context.close();
+});
+
 test("a page without a bundler loads the check of a server's proof", async () => {
   const page = await browser.newPage();
   await page.goto(`${pages.origin}/node_modules/@circled/client/package.json`);
