@@ -15,6 +15,8 @@ export interface Wallet {
   readonly provider: EthereumProvider;
 }
 
+type Maybe<T> = T | undefined;
+
 /** Returns the wallets that announce themselves to this page within `wait` milliseconds. */
 export async function wallets(wait = 100): Promise<Wallet[]> {
   const found = new Map<string, Wallet>();
@@ -37,7 +39,7 @@ export async function wallets(wait = 100): Promise<Wallet[]> {
  * `domain` is the host of the page, which the message must name; outside of pages, it is the server's.
  */
 export function walletSigner(
-  wallet: EthereumProvider | (() => EthereumProvider | Promise<EthereumProvider>),
+  wallet: EthereumProvider | (() => Maybe<EthereumProvider> | Promise<Maybe<EthereumProvider>>),
   options: { readonly domain?: string } = {},
 ): Signer {
   let prompt: Promise<unknown> = Promise.resolve();
@@ -45,6 +47,7 @@ export function walletSigner(
     async login(exchange) {
       await prompt;
       const provider = typeof wallet === "function" ? await wallet() : wallet;
+      if (!provider) throw new Error("there is no such wallet in this browser");
       const [address] = (await provider.request({ method: "eth_requestAccounts" })) as string[];
       if (address === undefined) throw new Error("the wallet has given no account");
       const chainId = Number(await provider.request({ method: "eth_chainId" }));

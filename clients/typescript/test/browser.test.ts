@@ -2,12 +2,15 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { SigningKey } from "ethers";
 import { getPublicKey } from "nostr-tools";
 import type { Browser, Page } from "playwright-core";
 import { hexToBytes } from "viem";
+import { privateKeyToAccount } from "viem/accounts";
 import { WebSocket } from "ws";
 import { type Circle, connect } from "../dist/index.js";
 import { keySigner, SecretKey } from "../dist/keys.js";
+import { walletSigner } from "../dist/signers.js";
 import { freshProfile, PageServer, startBrowser } from "./harness/browser.js";
 import { eventually, TestServer } from "./harness/server.js";
 
@@ -64,6 +67,88 @@ async function isLive(page: Page, patience?: number): Promise<void> {
     throw new Error(`the page's status is ${JSON.stringify(status)}`, { cause: error });
   });
 }
+
+/** Logs in as the wallet of a profile, outside of the browser. */
+async function asWallet(secret: `0x${string}`): Promise<Circle> {
+  const account = privateKeyToAccount(secret);
+  const signer = walletSigner({
+    async request({ method, params }: { method: string; params?: [`0x${string}`] }): Promise<unknown> {
+      if (method === "eth_requestAccounts") return [account.address];
+      if (method === "eth_chainId") return "0x1";
+      return await account.signMessage({ message: { raw: params?.[0] ?? "0x" } });
+    },
+  });
+  return await connect({ url, signer, WebSocket });
+}
+
+test("a wallet prompts once; then neither a reload nor a crash of the server does", async () => {
+  const secret = `0x${"c1".repeat(32)}` as const;
+  const { context, prompts } = await freshProfile(browser, secret);
+  const page = await context.newPage();
+  await page.goto(address());
+  await isLive(page);
+  assert.equal(prompts.length, 1);
+  assert.equal(await page.textContent("#caller"), new SigningKey(secret).compressedPublicKey.slice(2));
+
+  await page.reload();
+  await isLive(page);
+  assert.equal(prompts.length, 1);
+
+  await server.kill();
+  await eventually("the page to see it", async () => (await page.textContent("#status")) === "stale");
+  await server.restart();
+  const back = Date.now();
+  const live = async () => (await page.textContent("#status")) === "live";
+  await eventually("the value to be live again", live, 2000);
+  await isLive(page, Math.max(0, back + 2000 - Date.now()));
+  assert.equal(prompts.length, 1);
+
+  // The caller removes this device from another one.
+  const other = await asWallet(secret);
+  const { device_keys: keys } = await other.listDeviceKeys();
+  assert.deepEqual([keys.length, keys[0]?.label], [1, new URL(pages.origin).host]);
+  await other.removeDeviceKey({ pubkey: keys[0]?.pubkey ?? "" });
+  await eventually("the page to be out", async () => (await page.textContent("#status")) === "ended", 1000);
+  other.close();
+  assert.equal(prompts.length, 1);
+  await context.close();
+});
+
+test("tabs that begin together show one prompt, and share one key", async () => {
+  const secret = `0x${"c2".repeat(32)}` as const;
+  const { context, prompts } = await freshProfile(browser, secret);
+  const tabs = await Promise.all([1, 2, 3].map(() => context.newPage()));
+  await Promise.all(tabs.map((tab) => tab.goto(address())));
+  for (const tab of tabs) await isLive(tab);
+  assert.equal(prompts.length, 1);
+  const other = await asWallet(secret);
+  assert.equal((await other.listDeviceKeys()).device_keys.length, 1);
+  other.close();
+  await context.close();
+});
+
+test("the page can't read its device key", async () => {
+  const { context } = await freshProfile(browser, `0x${"c3".repeat(32)}`);
+  const page = await context.newPage();
+  await page.goto(address());
+  await isLive(page);
+  const exported = await page.evaluate(async () => {
+    const store = await new Promise<IDBObjectStore>((resolve) => {
+      const opening = indexedDB.open("circled");
+      opening.onsuccess = () => resolve(opening.result.transaction("device-keys").objectStore("device-keys"));
+    });
+    const [kept] = await new Promise<{ privateKey: CryptoKey }[]>((resolve) => {
+      const reading = store.getAll();
+      reading.onsuccess = () => resolve(reading.result);
+    });
+    if (!kept) return "nothing is kept";
+    const formats = ["jwk", "pkcs8", "raw"] as const;
+    const tries = formats.map((format) => crypto.subtle.exportKey(format as "jwk", kept.privateKey));
+    return (await Promise.allSettled(tries)).map(({ status }) => status).join();
+  });
+  assert.equal(exported, "rejected,rejected,rejected");
+  await context.close();
+});
 
 test("a Nostr extension logs a page in", async () => {
   const secret = `0x${"c4".repeat(32)}` as const;

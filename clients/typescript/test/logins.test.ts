@@ -11,8 +11,8 @@ import { parseSiweMessage, validateSiweMessage } from "viem/siwe";
 import { WebSocket } from "ws";
 import { type Circle, connect, type Signer } from "../dist/index.js";
 import { type KeyScheme, keySigner, SecretKey } from "../dist/keys.js";
-import { nostrSigner, walletSigner } from "../dist/signers.js";
-import { TestServer } from "./harness/server.js";
+import { deviceSigner, memoryStore, nostrSigner, walletSigner } from "../dist/signers.js";
+import { eventually, TestServer } from "./harness/server.js";
 
 const owner = SecretKey.fromHex("11".repeat(32));
 const secret = `0x${"a1".repeat(32)}` as const;
@@ -112,4 +112,43 @@ test("a Nostr signer logs in, as the key with its x coordinate", async () => {
     signEvent: async (event) => finalizeEvent(event, key),
   });
   assert.equal((await loggedIn(signer, whoami)).pubkey, `02${getPublicKey(key)}`);
+});
+test("a device key acts for the caller, no more than its scope, until it is removed", async () => {
+  const counts = { inner: 0 };
+  const account = privateKeyToAccount(`0x${"b1".repeat(32)}`);
+  const wallet = walletSigner(provider(account.address, (message) => account.signMessage({ message })));
+  const inner: Signer = {
+    login: (exchange) => {
+      counts.inner += 1;
+      return wallet.login(exchange);
+    },
+  };
+  const signer = deviceSigner({ inner, store: memoryStore(), scope: ["play"], label: "test" });
+  const first = await loggedIn(signer, whoami);
+  const circle = await connect({ url, signer, WebSocket });
+  try {
+    const again = await circle.whoami();
+    assert.equal(again.pubkey, first.pubkey);
+    assert.match(again.device ?? "", /^0[23][0-9a-f]{64}$/);
+    assert.equal(again.device, first.device);
+    assert.equal(counts.inner, 1);
+    assert.equal((await circle.play("CALLER_ID")).value, first.pubkey);
+    await assert.rejects(circle.submitJob({ script: "1" }), { code: -32003 });
+
+    const { device_keys: keys } = await loggedIn(wallet, (own) => own.listDeviceKeys());
+    assert.deepEqual(
+      keys.map((key) => [key.pubkey, key.label, key.scope]),
+      [[again.device, "test", ["play"]]],
+    );
+    const { removed } = await loggedIn(wallet, (own) => own.removeDeviceKey({ pubkey: again.device ?? "" }));
+    assert.ok(removed);
+    await eventually("the session to be out", () => circle.getSnapshot().phase === "closed", 1000);
+    assert.match(String(await circle.closed), /device key removed/);
+  } finally {
+    circle.close();
+  }
+  // Whoever connects again is asked again.
+  const next = await loggedIn(signer, whoami);
+  assert.equal(counts.inner, 2);
+  assert.notEqual(next.device, first.device);
 });

@@ -104,6 +104,12 @@ test("a wallet is not asked to sign a message for another page", async () => {
   assert.deepEqual(prompts, []);
 });
 
+test("where there is no wallet, the login fails before anything is asked for", async () => {
+  const login = exchange({});
+  await assert.rejects(walletSigner(() => undefined).login(login), /no such wallet/);
+  assert.deepEqual(login.asked, []);
+});
+
 test("while a prompt is open, a new connection shows no second one", async () => {
   let answer: (signature: string) => void = () => {};
   const { provider, prompts } = wallet(
