@@ -31,12 +31,14 @@ pub struct Request {
 #[serde(transparent)]
 struct Digest16(#[serde(with = "hex::serde")] [u8; 16]);
 
-/// The reply to a request, as it is stored.
+/// The reply to a request, as it is stored. The first fields have [`store::REPLY_HEAD`] bytes.
 #[derive(Debug, Serialize, Deserialize)]
 struct Reply {
     params: Digest16,
     job_id: JobId,
-    success: Success,
+    /// Nothing once it had to make room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    success: Option<Success>,
 }
 
 impl Request {
@@ -67,7 +69,7 @@ impl Request {
     /// Returns the reply if the request was answered before.
     ///
     /// # Errors
-    /// The id was another request's; the store can't be reached.
+    /// The id was another request's; the reply had to make room for others; the store can't be reached.
     pub(super) fn find(&self, transaction: &mut Transaction) -> Result<Option<Success>, RunError> {
         let Some(stored) = transaction.own_get(&self.key())? else {
             return Ok(None);
@@ -78,9 +80,12 @@ impl Request {
                 reason: "request_id_reused".to_owned(),
             });
         }
+        let success = reply.success.ok_or_else(|| RunError::Invalid {
+            reason: "reply_dropped".to_owned(),
+        })?;
         Ok(Some(Success {
             replayed: Some(reply.job_id),
-            ..reply.success
+            ..success
         }))
     }
 
@@ -98,7 +103,7 @@ impl Request {
         let reply = Reply {
             params: self.params,
             job_id: job.id,
-            success: success.clone(),
+            success: Some(success.clone()),
         };
         let reply = serde_json::to_vec(&reply).unwrap_or_default();
         let time = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
@@ -151,20 +156,26 @@ mod tests {
         let reply = Reply {
             params: request.params,
             job_id: JobId::from_bytes([7; 16]),
-            success: Success {
+            success: Some(Success {
                 output: "1".to_owned(),
                 value: serde_json::value::to_raw_value(&1).unwrap(),
                 logs: vec!["one".to_owned()],
                 version: Some("aa".to_owned()),
                 queried: None,
                 replayed: None,
-            },
+            }),
         };
         let written = serde_json::to_string(&reply).unwrap();
         golden::check_json("request", &written, &["", "/success"], |text| {
             let reply: Reply = circled_json::from_str(text).ok()?;
             serde_json::to_string(&reply).ok()
         });
+        let short = Reply {
+            success: None,
+            ..reply
+        };
+        let short = serde_json::to_string(&short).unwrap();
+        assert_eq!(short, format!("{}}}", &written[..store::REPLY_HEAD]));
     }
 
     #[test]

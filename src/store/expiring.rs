@@ -15,13 +15,17 @@ use super::{
 const MARK: u8 = 1;
 /// Bytes of the mark and of the expiry time, which is in milliseconds since 1970.
 const HEADER: usize = 1 + size_of::<i64>();
-/// The first byte of an entry in [`Table::Expiry`] for a script's key, and for a reply to a request. All others begin with a
-/// time, whose first byte is smaller.
-const LETTERS: [u8; 2] = [b'k', b'r'];
+/// The first byte of an entry in [`Table::Expiry`] for a script's key, for a reply to a request, and for a reply that was
+/// shortened. All others begin with a time, whose first byte is smaller.
+const LETTERS: [u8; 3] = [b'k', b'r', b's'];
 
 /// The prefix of those of the circle's own keys that have the replies to requests. Of its own keys, these alone expire. They don't
 /// count in the quota. `lua/prelude.lua` has it, too.
 const REQUEST: [u8; 2] = [OWN, b'r'];
+
+/// Bytes of a reply's JSON, an object, that say which request it is for: its first fields. The others are left out where many
+/// replies are kept. `lua/commit.lua` has it, too.
+pub const REPLY_HEAD: usize = 92;
 
 /// The clock of keys that expire, in milliseconds since 1970. It never goes back while the server runs.
 #[derive(Debug, Default)]
@@ -167,9 +171,19 @@ pub fn is_request(key: &[u8]) -> bool {
     key.starts_with(&REQUEST)
 }
 
-/// Returns the key of the entry in [`Table::Expiry`] for a key that expires.
-pub(super) fn entry(expiry: i64, key: &[u8]) -> Key {
-    let letter = LETTERS[usize::from(is_request(key))];
+/// Returns a reply with its first fields alone, as it is stored; nothing if it has no others.
+pub(super) fn shortened(reply: &[u8]) -> Option<Value> {
+    let head = reply.get(..HEADER + REPLY_HEAD)?;
+    (reply.len() > head.len() + 1).then(|| Value::from([head, b"}"].concat()))
+}
+
+/// Returns the key of the entry in [`Table::Expiry`] for a key that has a value which expires.
+pub(super) fn entry(expiry: i64, key: &[u8], stored: &[u8]) -> Key {
+    let letter = match is_request(key) {
+        false => LETTERS[0],
+        true if stored.len() != HEADER + REPLY_HEAD + 1 => LETTERS[1],
+        true => LETTERS[2],
+    };
     Key::from([&[letter], &expiry.to_be_bytes()[..], key].concat())
 }
 
@@ -180,8 +194,9 @@ pub(super) fn read_entry(entry: &[u8]) -> Option<(i64, &[u8])> {
     Some((i64::from_be_bytes(*expiry), key))
 }
 
-/// Returns the ranges of all entries, those of scripts' keys and those of replies, of which at most `limit` are read.
-pub(super) fn entries(limit: usize) -> [KeyRange; 2] {
+/// Returns the ranges of all entries, those of scripts' keys, of replies, and of shortened ones, of which at most `limit` are
+/// read.
+pub(super) fn entries(limit: usize) -> [KeyRange; 3] {
     LETTERS.map(|letter| KeyRange {
         start: Key::new(&[letter]),
         end: Key::new(&[letter + 1]),
@@ -201,10 +216,11 @@ pub(super) fn reindex(
     old: Option<&Value>,
     new: Option<&Value>,
 ) -> impl Iterator<Item = Record> {
-    let [old, new] = [old, new].map(|value| value.and_then(|value| expiry_of(key, value)));
+    let entry_of = |value: &Value| Some(entry(expiry_of(key, value)?, key, value));
+    let [old, new] = [old, new].map(|value| value.and_then(entry_of));
     let (old, new) = if old == new { (None, None) } else { (old, new) };
-    let old = old.map(|expiry| Record::remove(Table::Expiry, entry(expiry, key)));
-    let new = new.map(|expiry| Record::put(Table::Expiry, entry(expiry, key), []));
+    let old = old.map(|entry| Record::remove(Table::Expiry, entry));
+    let new = new.map(|entry| Record::put(Table::Expiry, entry, []));
     old.into_iter().chain(new)
 }
 
@@ -223,15 +239,19 @@ mod tests {
             let expiry = expiry_of(b"key", &stored)?;
             Some(hex::encode(with_expiry(split(&stored).1, expiry)))
         });
-        let written = hex::encode(entry(END, b"key"));
-        let read = |text: &str| {
-            let stored = hex::decode(text).ok()?;
-            let (expiry, key) = read_entry(&stored)?;
-            Some(hex::encode(entry(expiry, key)))
-        };
-        golden::check("expiry_of_key", &written, read);
-        let written = hex::encode(entry(END, b"\xffrid"));
-        golden::check("expiry_of_request", &written, read);
+        let short = vec![b'7'; HEADER + REPLY_HEAD + 1];
+        for (name, key, value) in [
+            ("expiry_of_key", &b"key"[..], &b"7"[..]),
+            ("expiry_of_request", b"\xffrid", b"7"),
+            ("expiry_of_short_reply", b"\xffrid", &short),
+        ] {
+            let written = hex::encode(entry(END, key, value));
+            golden::check(name, &written, |text| {
+                let stored = hex::decode(text).ok()?;
+                let (expiry, key) = read_entry(&stored)?;
+                Some(hex::encode(entry(expiry, key, value)))
+            });
+        }
     }
 
     #[test]
@@ -262,7 +282,7 @@ mod tests {
             let change = |record: Record| (record.key, record.value.is_some());
             changes.map(change).collect::<Vec<_>>()
         };
-        let [one, two] = [entry(1, &key), entry(2, &key)];
+        let [one, two] = [entry(1, &key, &first), entry(2, &key, &second)];
         assert_eq!(entries(None, Some(&plain)), []);
         assert_eq!(entries(None, Some(&first)), [(one.clone(), true)]);
         assert_eq!(entries(Some(&first), Some(&first)), []);
@@ -270,5 +290,19 @@ mod tests {
         assert_eq!(entries(Some(&first), Some(&second)), moved);
         assert_eq!(entries(Some(&second), Some(&plain)), [(two.clone(), false)]);
         assert_eq!(entries(Some(&second), None), [(two, false)]);
+        // Shortened replies have an index of their own.
+        let reply = with_expiry(&[b'7'; REPLY_HEAD + 2], 1);
+        let short = shortened(&reply).unwrap();
+        assert_eq!(shortened(&short), None);
+        let key = Key::new(b"\xffrkey");
+        let changes: Vec<_> = reindex(&key, Some(&reply), Some(&short)).collect();
+        assert_eq!(
+            changes[0].key[..],
+            [&b"r"[..], &1_i64.to_be_bytes(), &key].concat()
+        );
+        assert_eq!(
+            changes[1].key[..],
+            [&b"s"[..], &1_i64.to_be_bytes(), &key].concat()
+        );
     }
 }

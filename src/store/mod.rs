@@ -52,7 +52,7 @@ pub use disk::Disk;
 pub use effects::Effects;
 pub use error::{CommitError, OpenError, Unavailable, WriteError};
 pub use event::NewEvent;
-pub use expiring::{is_of_store, is_request, request_key};
+pub use expiring::{REPLY_HEAD, is_of_store, is_request, request_key};
 pub use hub::{Event, Feed, Hub, Log, Signal};
 pub use locked_circle::LockedCircle;
 pub use preconditions::Preconditions;

@@ -3,7 +3,7 @@
 //! Nobody sees such a key, whether it is swept or not. A sweep is a commit as any other, so who watches is told of it.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -16,7 +16,8 @@ use super::{
     expiring,
     locked_circle::LockedCircle,
     preconditions::Preconditions,
-    table::{Key, Record, Table},
+    range::KeyRange,
+    table::{Key, Record, Table, Value},
     transaction::Transaction,
 };
 
@@ -38,6 +39,11 @@ pub struct Swept {
     pub keys: usize,
     /// True if there are more.
     pub more: bool,
+}
+
+/// Returns the bytes of a key and its value.
+fn size(key: &Key, value: Option<&Value>) -> u64 {
+    value.map_or(0, |value| (key.len() + value.len()) as u64)
 }
 
 impl ExpiringCircles {
@@ -167,7 +173,7 @@ impl LockedCircle<'_> {
                         next = Some(next.map_or(expiry, |next| next.min(expiry)));
                         return false;
                     }
-                    due.push((expiry, Key::new(key)));
+                    due.push((Key::new(entry), expiry, Key::new(key)));
                     true
                 },
             )?;
@@ -180,14 +186,14 @@ impl LockedCircle<'_> {
             return Ok(Some((swept, next)));
         }
         let (mut transaction, mut records) = (self.begin(), Vec::new());
-        for (expiry, key) in &due {
+        for (entry, expiry, key) in &due {
             let stored = snapshot.get(disk, &self.key, Table::Store, key)?;
             if stored.and_then(|stored| expiring::expiry_of(key, &stored)) == Some(*expiry) {
                 transaction.sweep(key);
                 swept.keys += 1;
             } else {
                 // An earlier version has changed the key, which knows no expiry.
-                records.push(Record::remove(Table::Expiry, expiring::entry(*expiry, key)));
+                records.push(Record::remove(Table::Expiry, entry));
             }
         }
         let (store, circle) = (self.store.clone(), self.key);
@@ -200,60 +206,125 @@ impl LockedCircle<'_> {
         Ok(committed.is_ok().then_some((swept, next)))
     }
 
-    /// Adds the deletes of some replies that have expired, and of the oldest of too many bytes, to what a commit writes.
-    /// `added`: by how many bytes it changes them without that. Returns the bytes of all replies afterwards.
+    /// Adds the deletes of some replies that have expired to what a commit writes. If there are too many bytes of replies,
+    /// the oldest are shortened, and if that isn't enough, the oldest of the short ones are deleted. `added`: by how many
+    /// bytes the commit changes them without that. Returns the bytes of all replies afterwards.
     pub(super) fn drop_replies(
         &mut self,
         added: i64,
         now: i64,
         records: &mut Vec<Record>,
     ) -> Result<u64, Unavailable> {
-        // Most often no more are needed, for a commit adds one.
-        const AT_FIRST: usize = 4;
-        let disk = self.store.disk();
-        let before = self.latest.replies(disk, &self.key)?;
+        let before = self.latest.replies(self.store.disk(), &self.key)?;
+        let most = self.store.max_requests();
         let mut bytes = before.saturating_add_signed(added);
-        let snapshot = self.latest.snapshot(disk);
+        let snapshot = self.latest.snapshot(self.store.disk());
+        let read = |key: &Key| snapshot.get(self.store.disk(), &self.key, Table::Store, key);
         // This commit changes them.
         let changed: HashSet<Key> = records.iter().map(|record| record.key.clone()).collect();
-        let (mut seen, mut most) = (0, AT_FIRST);
+        let [_, whole, short] = expiring::entries(0);
+        // By their new entries: their keys and values.
+        let mut shortened: BTreeMap<Key, (Key, Value)> = BTreeMap::new();
+        self.oldest(&whole, |entry, expiry, key, is_first| {
+            if changed.contains(&key) {
+                return Ok(true);
+            }
+            let has_expired = expiry <= now;
+            if bytes <= most && !(has_expired && is_first) {
+                return Ok(false);
+            }
+            let stored = read(&key)?;
+            bytes = bytes.saturating_sub(size(&key, stored.as_ref()));
+            records.push(Record::remove(Table::Expiry, entry));
+            let short = stored.filter(|_| !has_expired);
+            match short.and_then(|stored| expiring::shortened(&stored)) {
+                Some(short) => {
+                    bytes += size(&key, Some(&short));
+                    shortened.insert(expiring::entry(expiry, &key, &short), (key, short));
+                }
+                None => records.push(Record::remove(Table::Store, key)),
+            }
+            Ok(true)
+        })?;
+        // The ones that have just been shortened are among the short ones by now.
+        self.oldest(&short, |entry, expiry, key, is_first| {
+            while bytes > most
+                && let Some(first) = shortened.first_entry()
+                && *first.key() < entry
+            {
+                let (key, short) = first.remove();
+                bytes -= size(&key, Some(&short));
+                records.push(Record::remove(Table::Store, key));
+            }
+            if changed.contains(&key) {
+                return Ok(true);
+            }
+            if bytes <= most && !(expiry <= now && is_first) {
+                return Ok(false);
+            }
+            let stored = read(&key)?;
+            bytes = bytes.saturating_sub(size(&key, stored.as_ref()));
+            records.push(Record::remove(Table::Expiry, entry));
+            records.push(Record::remove(Table::Store, key));
+            Ok(true)
+        })?;
+        for (entry, (key, short)) in shortened {
+            if bytes > most {
+                bytes -= size(&key, Some(&short));
+                records.push(Record::remove(Table::Store, key));
+            } else {
+                records.push(Record::put(Table::Expiry, entry, []));
+                records.push(Record::put(Table::Store, key, short));
+            }
+        }
+        records.push(Record::put(Table::Usage, REPLIES, bytes.to_be_bytes()));
+        Ok(bytes)
+    }
+
+    /// Calls `found` with the entries in a range of [`Table::Expiry`], the oldest first, until it returns false: with the
+    /// entry, its time, its key, and true if it is one of the first few.
+    fn oldest(
+        &self,
+        range: &KeyRange,
+        mut found: impl FnMut(Key, i64, Key, bool) -> Result<bool, Unavailable>,
+    ) -> Result<(), Unavailable> {
+        // Most often no more are needed, for a commit adds one reply.
+        const AT_FIRST: usize = 4;
+        let disk = self.store.disk();
+        let snapshot = self.latest.snapshot(disk);
+        let (mut seen, mut limit) = (0, AT_FIRST);
         loop {
-            let [_, replies] = expiring::entries(most);
-            let mut oldest = Vec::new();
+            let mut entries = Vec::new();
+            let range = KeyRange {
+                limit,
+                ..range.clone()
+            };
             snapshot.entries(
                 disk,
                 &self.key,
                 Table::Expiry,
-                &replies,
+                &range,
                 |_, _| true,
                 |entry, _| {
-                    oldest.extend(expiring::read_entry(entry).map(|(at, key)| (at, Key::new(key))));
+                    entries.push(Key::new(entry));
                     true
                 },
             )?;
-            let found = oldest.len();
-            for (expiry, key) in oldest.into_iter().skip(seen) {
-                let is_full = bytes > self.store.max_requests();
-                if !is_full && (expiry > now || most > AT_FIRST) {
-                    records.push(Record::put(Table::Usage, REPLIES, bytes.to_be_bytes()));
-                    return Ok(bytes);
-                }
-                if changed.contains(&key) {
+            let count = entries.len();
+            for entry in entries.into_iter().skip(seen) {
+                let Some((expiry, key)) = expiring::read_entry(&entry) else {
                     continue;
+                };
+                let key = Key::new(key);
+                if !found(entry.clone(), expiry, key, limit == AT_FIRST)? {
+                    return Ok(());
                 }
-                let stored = snapshot.get(disk, &self.key, Table::Store, &key)?;
-                let size = stored.map_or(0, |stored| key.len() + stored.len());
-                bytes = bytes.saturating_sub(size as u64);
-                records.push(Record::remove(Table::Expiry, expiring::entry(expiry, &key)));
-                records.push(Record::remove(Table::Store, key));
             }
-            if found < most || bytes <= self.store.max_requests() {
-                break;
+            if count < limit {
+                return Ok(());
             }
-            (seen, most) = (found, most * 8);
+            (seen, limit) = (count, limit * 8);
         }
-        records.push(Record::put(Table::Usage, REPLIES, bytes.to_be_bytes()));
-        Ok(bytes)
     }
 
     /// Deletes keys that have expired if a transaction may have no room in the quota beside them.

@@ -219,9 +219,26 @@ async fn the_oldest_replies_make_room() {
     }
     let again = play(&mut session, "r19", long, json!(19)).await.unwrap();
     assert_eq!(again["replayed"], true);
+    // It is known that it has run, but not what the reply was.
+    let again = play(&mut session, "r0", long, json!(0)).await.unwrap_err();
+    assert_eq!(again["code"], -32602, "{again}");
+    assert_eq!(again["data"]["reason"], "reply_dropped", "{again}");
+    let other = play(&mut session, "r0", long, json!(1)).await.unwrap_err();
+    assert_eq!(other["data"]["reason"], "request_id_reused", "{other}");
+    assert_eq!(counted(&mut session).await, json!(20));
+    // Nor that, once there are many more.
+    for n in 20..100 {
+        play(&mut session, &format!("r{n}"), long, json!(n))
+            .await
+            .unwrap();
+    }
     let again = play(&mut session, "r0", long, json!(0)).await.unwrap();
     assert_eq!(again.get("replayed"), None);
-    assert_eq!(counted(&mut session).await, json!(21));
+    let short = play(&mut session, "r90", long, json!(90))
+        .await
+        .unwrap_err();
+    assert_eq!(short["data"]["reason"], "reply_dropped", "{short}");
+    assert_eq!(counted(&mut session).await, json!(101));
 }
 
 /// The number of callers that call at the same time, each over a connection that is cut at another byte.

@@ -180,6 +180,11 @@ impl Partition {
         format!("{}replies:{circle}", self.prefix)
     }
 
+    /// A sorted set by time, in milliseconds: those of them that were shortened to make room.
+    pub(crate) fn short_replies(&self, circle: &PublicKey) -> String {
+        format!("{}short_replies:{circle}", self.prefix)
+    }
+
     /// A number: the bytes of these keys and their values.
     pub(crate) fn reply_bytes(&self, circle: &PublicKey) -> String {
         format!("{}reply_bytes:{circle}", self.prefix)
@@ -279,6 +284,7 @@ mod tests {
             partition.expiring(&circle),
             partition.expiring_circles(),
             partition.replies(&circle),
+            partition.short_replies(&circle),
             partition.reply_bytes(&circle),
             partition.usage(&circle),
             partition.circle_lock(&circle),

@@ -56,7 +56,7 @@ scripts! {
         keys {
             jobs(), job_counts(&circle), waiting_callers(&circle), waiting_plays(&circle), plays(&circle),
             store(&circle), store_keys(&circle), expiring(&circle), expiring_circles(), replies(&circle),
-            reply_bytes(&circle), usage(&circle), circle_lock(&circle), commit_watchers(&circle),
+            short_replies(&circle), reply_bytes(&circle), usage(&circle), circle_lock(&circle), commit_watchers(&circle),
         }
         more more_keys
         args {
@@ -88,7 +88,7 @@ scripts! {
     Expire = "expire.lua" {
         keys {
             jobs(), store(&circle), store_keys(&circle), expiring(&circle), expiring_circles(), replies(&circle),
-            reply_bytes(&circle), usage(&circle), commit_watchers(&circle),
+            short_replies(&circle), reply_bytes(&circle), usage(&circle), commit_watchers(&circle),
         }
         args { circle: PublicKey, most: usize, inbox_length: usize, inbox_bytes: usize }
     }

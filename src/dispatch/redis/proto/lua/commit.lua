@@ -126,33 +126,61 @@ local function note_expiry(key, value)
   if any_expiry then redis.call('ZREM', expiring, key) end
 end
 
--- Keeps the reply to a request, which doesn't count in the quota. Drops some that have expired, and the oldest of too many
--- bytes.
-local LOOKED_AT, EXPIRED_AT_ONCE = 64, 4
-local function keep_reply(key, value)
-  local expiry, old = expiry_of(key, value), kept(key)
-  redis.call('HSET', store, key, value)
-  redis.call('ZADD', replies, expiry, key)
-  redis.call('ZADD', expiring_circles, 'LT', expiry, circle)
-  local bytes = redis.call('INCRBY', reply_bytes, string.format('%.0f', #value + (old and -old or #key)))
-  local looks, dropped, goes_on = 0, 0, true
-  while goes_on do
-    goes_on = false
-    local last = bytes > max_requests and LOOKED_AT or EXPIRED_AT_ONCE
-    local oldest = redis.call('ZRANGE', replies, 0, last, 'WITHSCORES')
-    for i = 1, #oldest, 2 do
-      -- The new one is among them, where it expires before others.
-      if oldest[i] ~= key then
-        local is_full = bytes - dropped > max_requests
-        local has_expired = tonumber(oldest[i + 1]) <= clock()
-        goes_on = is_full or has_expired and looks < EXPIRED_AT_ONCE
-        if not goes_on then break end
-        looks = looks + 1
-        dropped = dropped + drop_replies(store, replies, {oldest[i]})
+-- Keeps the reply to a request, which doesn't count in the quota. (A script has 200 locals at most, so these have a block.)
+local keep_reply
+do
+  -- Shortens a reply to its first fields: see expiring.rs. Returns how many bytes that gives back.
+  local REPLY_HEAD = 9 + 92
+  local function shorten_reply(key, expiry)
+    local value = redis.call('HGET', store, key)
+    if not value or #value <= REPLY_HEAD + 1 then return drop_replies(store, replies, {key}) end
+    redis.call('HSET', store, key, value:sub(1, REPLY_HEAD) .. '}')
+    redis.call('ZREM', replies, key)
+    redis.call('ZADD', short_replies, expiry, key)
+    return #value - REPLY_HEAD - 1
+  end
+
+  -- Drops some replies that have expired. If there are too many bytes of replies, it shortens the oldest; and if that isn't
+  -- enough, it drops the oldest of the short ones. Returns how many bytes that gives back.
+  local LOOKED_AT, EXPIRED_AT_ONCE = 64, 4
+  local function make_room(new, bytes)
+    local freed = 0
+    for _, index in ipairs({replies, short_replies}) do
+      local looks, goes_on = 0, true
+      while goes_on do
+        goes_on = false
+        local last = bytes - freed > max_requests and LOOKED_AT or EXPIRED_AT_ONCE
+        local oldest = redis.call('ZRANGE', index, 0, last, 'WITHSCORES')
+        for i = 1, #oldest, 2 do
+          -- The new one is among them, where it expires before others.
+          if oldest[i] ~= new then
+            local is_full = bytes - freed > max_requests
+            local has_expired = tonumber(oldest[i + 1]) <= clock()
+            goes_on = is_full or has_expired and looks < EXPIRED_AT_ONCE
+            if not goes_on then break end
+            looks = looks + 1
+            if has_expired or index == short_replies then
+              freed = freed + drop_replies(store, index, {oldest[i]})
+            else
+              freed = freed + shorten_reply(oldest[i], oldest[i + 1])
+            end
+          end
+        end
       end
     end
+    return freed
   end
-  if dropped > 0 then redis.call('INCRBY', reply_bytes, string.format('%.0f', -dropped)) end
+
+  function keep_reply(key, value)
+    local expiry, old = expiry_of(key, value), kept(key)
+    redis.call('HSET', store, key, value)
+    redis.call('ZADD', replies, expiry, key)
+    if old then redis.call('ZREM', short_replies, key) end
+    redis.call('ZADD', expiring_circles, 'LT', expiry, circle)
+    local bytes = redis.call('INCRBY', reply_bytes, string.format('%.0f', #value + (old and -old or #key)))
+    local freed = make_room(key, bytes)
+    if freed > 0 then redis.call('INCRBY', reply_bytes, string.format('%.0f', -freed)) end
+  end
 end
 
 -- Returns true if somebody listens to the circle.
