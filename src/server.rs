@@ -19,6 +19,7 @@ use axum::{
     Router,
     routing::{any, get},
 };
+use jiff::Timestamp;
 use socket2::SockRef;
 use thiserror::Error;
 use tokio::{
@@ -241,6 +242,8 @@ impl Server {
 
         let telling = log_refusals(state.clone());
         ending.tasks.spawn(telling);
+        let warning = warn_of_grants(state.clone());
+        ending.tasks.spawn(warning);
 
         shutdown.cancelled().await;
         let (sessions, circles) = (state.registry.sessions(), state.registry.circles());
@@ -289,6 +292,18 @@ async fn log_refusals(state: Arc<State>) {
         }
     }
     state.verify.refusals().log_skipped();
+}
+
+/// Logs the grants that end soon, each day.
+async fn warn_of_grants(state: Arc<State>) {
+    /// The first warning is at the start.
+    const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+    while timeout(DAY, state.ending.stopping.cancelled())
+        .await
+        .is_err()
+    {
+        state.shared.grants.load().warn(Timestamp::now());
+    }
 }
 
 /// Returns the most connections, sessions included. A client with half of the connections can have all sessions.

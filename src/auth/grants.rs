@@ -15,12 +15,18 @@ const NEAR: SignedDuration = SignedDuration::from_hours(14 * 24);
 #[derive(Debug, Default)]
 pub struct Grants {
     key: Option<SecretKey>,
-    by_circle: HashMap<PublicKey, Grant>,
-    notes: Vec<GrantNote>,
+    by_circle: HashMap<PublicKey, Granted>,
 }
 
-/// A grant that ends soon.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
+struct Granted {
+    /// The circle's number in the settings file, from 0.
+    number: usize,
+    grant: Grant,
+}
+
+/// A grant that ends soon, or has ended.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GrantNote {
     /// The circle's number in the settings file, from 0.
     number: usize,
@@ -80,17 +86,9 @@ impl Grants {
         };
         let mut mistakes = Vec::new();
         for (number, circle, grant) in granted {
-            let ends = grant.expires;
             match check(&grant, &circle, own, server.origin, now) {
-                Ok(()) => drop(grants.by_circle.insert(circle, grant)),
+                Ok(()) => drop(grants.by_circle.insert(circle, Granted { number, grant })),
                 Err(mistake) => mistakes.push((format!("circle[{number}].grant"), mistake)),
-            }
-            if ends.duration_since(now) < NEAR {
-                grants.notes.push(GrantNote {
-                    number,
-                    circle,
-                    ends,
-                });
             }
         }
         match mistakes.is_empty() {
@@ -106,26 +104,42 @@ impl Grants {
         challenge: &[u8; 32],
         now: Timestamp,
     ) -> Option<Proof> {
-        let (key, grant) = (self.key.as_ref()?, self.by_circle.get(circle)?);
+        let key = self.key.as_ref()?;
+        let Granted { grant, .. } = self.by_circle.get(circle)?;
         if now >= grant.expires {
             return None;
         }
         Proof::sign(key, grant.clone(), circle, challenge)
     }
 
-    /// Returns the grants that end soon.
-    pub fn notes(&self) -> &[GrantNote] {
-        &self.notes
+    /// Returns the grants that end within 14 days, or have ended, in the order of the settings.
+    pub fn notes(&self, now: Timestamp) -> Vec<GrantNote> {
+        let near = |(circle, granted): (&PublicKey, &Granted)| {
+            let ends = granted.grant.expires;
+            (ends.duration_since(now) < NEAR).then_some(GrantNote {
+                number: granted.number,
+                circle: *circle,
+                ends,
+            })
+        };
+        let mut notes: Vec<_> = self.by_circle.iter().filter_map(near).collect();
+        notes.sort_unstable();
+        notes
     }
 
-    /// Logs which grants there are.
-    pub fn announce(&self) {
+    /// Logs for how many circles there are grants, and which of these end soon.
+    pub fn announce(&self, now: Timestamp) {
         let circles = self.by_circle.len();
         if let (Some(key), true) = (&self.key, circles > 0) {
             tracing::info!(key = %key.public(), circles, "proving that this server speaks for circles");
         }
-        for GrantNote { circle, ends, .. } in &self.notes {
-            tracing::warn!(%circle, %ends, "a grant ends soon: have its owner make a new one (`circled grant`)");
+        self.warn(now);
+    }
+
+    /// Logs the grants that end soon.
+    pub fn warn(&self, now: Timestamp) {
+        for GrantNote { circle, ends, .. } in self.notes(now) {
+            tracing::warn!(%circle, %ends, "a grant ends soon: have the circle's owner make a new one (`circled grant`)");
         }
     }
 
@@ -239,7 +253,7 @@ mod tests {
         let circle = key(1).public();
         let proof = grants.prove(&circle, &[7; 32], now()).unwrap();
         assert_eq!(proof.check(&circle, &origin(), &[7; 32], now()), Ok(()));
-        assert!(grants.notes().is_empty());
+        assert!(grants.notes(now()).is_empty());
         assert!(grants.prove(&key(9).public(), &[7; 32], now()).is_none());
         assert!(grants.prove(&circle, &[7; 32], right.expires).is_none());
 
@@ -267,10 +281,10 @@ mod tests {
 
     #[test]
     fn a_grant_that_ends_soon_is_noted() {
-        for (left, notes) in [(days(15), 0), (days(13), 1)] {
-            let grant = grant("wss://circles.example.org", 2, left);
-            let grants = set_up(&grant, Some(2), true).unwrap();
-            assert_eq!(grants.notes().len(), notes, "{left}");
+        let grant = grant("wss://circles.example.org", 2, days(90));
+        let grants = set_up(&grant, Some(2), true).unwrap();
+        for (after, notes) in [(days(75), 0), (days(77), 1), (days(91), 1)] {
+            assert_eq!(grants.notes(now() + after).len(), notes, "{after}");
         }
     }
 }

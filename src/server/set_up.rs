@@ -64,13 +64,14 @@ impl SetUp {
     /// Logs what the server does with its settings.
     pub fn announce(&self) {
         self.providers.announce();
-        self.grants.announce();
+        self.grants.announce(Timestamp::now());
     }
 
     /// Returns remarks on settings that can be used all the same.
     pub fn notes(&self) -> impl Iterator<Item = String> {
         let providers = self.providers.notes().iter().map(ToString::to_string);
-        providers.chain(self.grants.notes().iter().map(ToString::to_string))
+        let grants = self.grants.notes(Timestamp::now()).into_iter();
+        providers.chain(grants.map(|note| note.to_string()))
     }
 }
 

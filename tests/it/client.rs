@@ -124,7 +124,13 @@ fn challenge(origin: &str, circle: PublicKey, key: PublicKey) -> String {
 }
 
 #[tokio::test]
-async fn a_text_for_somebody_else_is_not_signed() {
+async fn a_text_for_somebody_else_is_not_signed_in_any_scheme() {
+    for scheme in [Scheme::Eip191, Scheme::Sha256, Scheme::Schnorr] {
+        assert_only_its_own_text_is_signed(scheme).await;
+    }
+}
+
+async fn assert_only_its_own_text_is_signed(scheme: Scheme) {
     let (circle, me, other) = (key(1).public(), key(2), key(3).public());
     let mine = me.public();
     type Text = Box<dyn Fn(&str) -> String + Send>;
@@ -145,7 +151,7 @@ async fn a_text_for_somebody_else_is_not_signed() {
         let client = Client::connect(&format!("{address}/{circle}"))
             .await
             .unwrap();
-        let refused = client.authenticate(&me, Scheme::Eip191).await.unwrap_err();
+        let refused = client.authenticate(&me, scheme).await.unwrap_err();
         let expected = match refused {
             Error::Challenge(ChallengeError::Origin { .. }) => "origin",
             Error::Challenge(ChallengeError::Circle(_)) => "circle",

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use circled_client::{Caller, Client, Error, Login, Options};
 use circled_protocol::{Grant, Origin, Proof, ProofError, Scheme, SecretKey};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{SinkExt, StreamExt, future::select_all};
 use jiff::{SignedDuration, Timestamp};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use tokio_tungstenite::{accept_async, tungstenite::Message};
 
 use crate::harness::{
     backend::on_both,
-    server::{Builder, TestServer, circle, key, within},
+    server::{Builder, TestServer, Ws, circle, key, within},
 };
 
 const ORIGIN: &str = "wss://circles.example.org";
@@ -132,6 +132,43 @@ async fn a_server_with_a_grant_proves_itself_before_any_login() {
     assert!(matches!(refused, Err(Error::NoProof)), "{refused:?}");
     let ungranted = Client::connect(&server.url(key(5).public())).await.unwrap();
     ungranted.log_in(&key(2), &login(false)).await.unwrap();
+}
+
+#[tokio::test]
+async fn proofs_take_turns_with_logins() {
+    let folder = tempfile::tempdir().unwrap();
+    let grant = grant(ORIGIN, days(90));
+    let server = write(folder.path(), &settings(Some(&grant)), &own())
+        .env("CIRCLED_AUTH__CHECKS", 1)
+        .env("CIRCLED_AUTH__QUEUE", 1)
+        .start()
+        .await;
+    let params = json!([challenge()]);
+    let call = |n| json!({ "jsonrpc": "2.0", "id": n, "method": "prove", "params": params });
+    let batch = Value::from_iter((0..64).map(call)).to_string();
+    let mut sessions = Vec::new();
+    for _ in 0..8 {
+        sessions.push(server.connect().await);
+    }
+    let ask = |mut session: Ws| {
+        let batch = batch.clone();
+        Box::pin(async move {
+            loop {
+                session.send_text(&batch).await;
+                let replies = session.text().await;
+                if replies.contains("auth.queue") {
+                    return replies;
+                }
+            }
+        })
+    };
+    // One has its turn, one waits, and the others are told to come again.
+    let asking = select_all(sessions.into_iter().map(ask));
+    let (replies, ..) = within("more proofs than may wait", asking).await;
+    assert!(
+        replies.contains("-32005") && replies.contains("retry_after_ms"),
+        "{replies}"
+    );
 }
 
 /// Starts a server in the middle, which answers `prove` as this function does. Returns the methods that it was called with.
