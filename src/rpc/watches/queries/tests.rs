@@ -1,5 +1,7 @@
 //! Random histories: of commits, of notices about them that come late or not at all, and of runs that end in any order.
 
+mod devices;
+
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use circled_protocol::{PublicKey, Role, SecretKey};
@@ -218,6 +220,16 @@ impl World {
     }
 
     fn watch(&mut self, spec: u8, caller: u8, before: Option<(String, u64)>) {
+        self.watch_as(Caller::Key(public(caller)), spec, caller, before);
+    }
+
+    fn watch_as(
+        &mut self,
+        acting: Caller<'static>,
+        spec: u8,
+        caller: u8,
+        before: Option<(String, u64)>,
+    ) {
         self.last_watch += 1;
         let id = self.last_watch;
         let log = Rc::new(RefCell::new(Log {
@@ -232,7 +244,7 @@ impl World {
                 json!(null),
                 MemoryBudget::new("", 1 << 20).try_reserve(1).unwrap(),
             )),
-            caller: Caller::Key(public(caller)),
+            caller: acting,
             requires: (caller == LISTED).then_some(Role::Member),
             since: before.map(|(_, at)| at),
             least,
