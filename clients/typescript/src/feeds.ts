@@ -22,6 +22,9 @@ export interface Feed {
   onClosed(error: Error): void;
 }
 
+/** The most notifications that are kept for a name that isn't known yet. With more, the connection is made again. */
+const MAX_UNCLAIMED = 1024;
+
 /** How a feed is on the current connection: it is being asked for, has a name, or rests until its time. */
 interface Place {
   name?: string;
@@ -37,6 +40,8 @@ export class Feeds {
   readonly #names = new Map<string, Feed>();
   /** Those that are being asked for: meanwhile, a notification for an unknown name may be the first of one of them. */
   #asked = new Set<Place>();
+  /** Those that are being ended: what still comes for them is for nobody. */
+  readonly #ended = new Set<string>();
   readonly #unclaimed = new Map<string, [params: Record<string, Json>, size: number][]>();
 
   constructor(link: Link, calls: Calls) {
@@ -85,10 +90,11 @@ export class Feeds {
     if (typeof name !== "string") return;
     const feed = this.#names.get(name);
     if (feed) feed.onNotification(params as Record<string, Json>, size);
-    else if (this.#asked.size > 0) {
+    else if (this.#asked.size > 0 && !this.#ended.has(name)) {
       const kept = this.#unclaimed.get(name) ?? [];
       this.#unclaimed.set(name, kept);
-      kept.push([params as Record<string, Json>, size]);
+      if (kept.push([params as Record<string, Json>, size]) <= MAX_UNCLAIMED) return;
+      this.#link.input({ type: "lost", error: new ClosedError("too much came for an unknown subscription") });
     }
   }
 
@@ -147,6 +153,8 @@ export class Feeds {
 
   #end(name: string): void {
     this.#names.delete(name);
-    this.#calls.once(() => ({ method: "unsubscribe", params: [name] })).catch(() => {});
+    this.#ended.add(name);
+    const ending = this.#calls.once(() => ({ method: "unsubscribe", params: [name] }));
+    ending.catch(() => {}).then(() => this.#ended.delete(name));
   }
 }

@@ -185,6 +185,41 @@ test("calls that take long keep no subscription waiting", async (t) => {
   await Promise.all(long);
 });
 
+test("what comes for a name that nobody knows is bounded", async (t) => {
+  const server = await FakeServer.start(t, (method) => {
+    if (method !== "subscribe" || server.connections > 1) return { result: { subscription: "1", since: 7 } };
+    for (let id = 0; id <= 1024; id++) server.notify("event", { subscription: "x", id, topic: "t", data: 0, at: "" });
+    return undefined;
+  });
+  const circle = await connect({ url: server.url, WebSocket });
+  t.after(() => circle.close());
+  assert.equal(await circle.events().started, 7);
+  assert.equal(server.connections, 2);
+});
+
+test("what still comes for a subscription that is being ended is for nobody", async (t) => {
+  let reply = () => {};
+  const server = await FakeServer.start(t, (method, params, socket, id) => {
+    // It does not say that the first one has ended.
+    if (method === "unsubscribe" && params[0] !== "") return undefined;
+    if (method !== "subscribe") return { result: true };
+    if (params.topic === "first") return { result: { subscription: "1", since: 0 } };
+    reply = () => socket.send(JSON.stringify({ jsonrpc: "2.0", id, result: { subscription: "2", since: 0 } }));
+    return undefined;
+  });
+  const circle = await connect({ url: server.url, WebSocket });
+  t.after(() => circle.close());
+  const first = circle.events("first");
+  await first.started;
+  await first.return();
+  const second = circle.events("second");
+  await eventually("both requests", () => server.methods.length === 3);
+  for (let id = 1; id <= 2000; id++) server.notify("event", { subscription: "1", id, topic: "t", data: 0, at: "" });
+  reply();
+  assert.equal(await second.started, 0);
+  assert.equal(server.connections, 1);
+});
+
 test("who may not subscribe any more gets an error, after what there was", async (t) => {
   const server = await serve(t, { rest: '[circles]\nsubscribe = "member"' });
   const own = newCircle(t, server);
