@@ -84,6 +84,7 @@ export interface ClientOptions {
   readonly WebSocket: SocketClass;
   readonly integers: Integers;
   readonly maxInFlight: number;
+  readonly loginTimeout: number;
   readonly hasLogin: boolean;
   login(exchange: LoginExchange): Promise<void>;
 }

@@ -2,6 +2,7 @@
 
 import { parseAddress } from "./address.js";
 import { type Circle, Client } from "./circle.js";
+import { OtherCallerError } from "./errors.js";
 import type { Integers } from "./json.js";
 import { checkServer } from "./prove.js";
 import type { Signer } from "./signer.js";
@@ -26,8 +27,10 @@ export interface ConnectOptions {
    * few; 12 without a signer.
    */
   readonly maxInFlight?: number | undefined;
-  /** How long it is tried until the first login, in milliseconds: 30,000 by default. A signer that is at work may finish. */
+  /** How long it is tried until the first login, in milliseconds: 30,000 by default. A login that has begun may finish. */
   readonly timeout?: number | undefined;
+  /** How long each login may take, in milliseconds: 120,000 by default, because a signer may have to ask a person. */
+  readonly loginTimeout?: number | undefined;
   /** Closes it, at any time. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -37,8 +40,10 @@ export interface ConnectOptions {
  * when the network or the page is back.
  *
  * It fails if the server refuses the login (`InvalidCredentialsError`, `ForbiddenError`), doesn't serve the circle or the page
- * (`RefusedError`), or can't be reached in time (`ClosedError`); if the signer fails, with its error; if it is aborted, with
- * the signal's reason; if the URL is wrong, with a `TypeError`.
+ * (`RefusedError`), or can't be reached in time (`ClosedError`); if the signer fails, with its error, and if it takes too long,
+ * with a `ClosedError`; if it is aborted, with the signal's reason; if the URL is wrong, with a `TypeError`.
+ *
+ * The caller stays the same: if a later login is somebody else's, the connection is over (`OtherCallerError`).
  */
 export async function connect(options: ConnectOptions): Promise<Circle> {
   const { url, origin, signer, requireProof = false, integers = "auto", timeout = 30_000, signal } = options;
@@ -46,15 +51,22 @@ export async function connect(options: ConnectOptions): Promise<Circle> {
   const WebSocket = options.WebSocket ?? (globalThis.WebSocket as SocketClass | undefined);
   if (!WebSocket) throw new TypeError("there is no WebSocket here: pass the one of the package `ws` as `WebSocket`");
   signal?.throwIfAborted();
+  let caller: string | undefined;
   const client = new Client({
     address,
     WebSocket,
     integers,
     maxInFlight: options.maxInFlight ?? (signer ? 48 : 12),
+    loginTimeout: options.loginTimeout ?? 120_000,
     hasLogin: signer !== undefined,
     async login(exchange) {
       if (signer || requireProof) await checkServer(exchange, requireProof);
-      await signer?.login(exchange);
+      if (!signer) return;
+      await signer.login(exchange);
+      // What one caller has asked must not be asked again as another.
+      const { pubkey } = await exchange.call<{ pubkey: string }>("whoami");
+      caller ??= pubkey;
+      if (pubkey !== caller) throw new OtherCallerError(pubkey, caller);
     },
   });
   const onAbort = () => client.close(signal?.reason);

@@ -139,6 +139,15 @@ export class UnansweredError extends CircleError {
   }
 }
 
+/** The signer has logged in as another caller than before. What was under way is not asked again; connect anew. */
+export class OtherCallerError extends CircleError {
+  override name = "OtherCallerError";
+
+  constructor(now: string, before: string) {
+    super(`this login is of another caller: ${now}, and not ${before}`);
+  }
+}
+
 /** Refuses a text that a server has sent to be signed. Nothing has been signed. */
 export class LoginTextError extends CircleError {
   override name = "LoginTextError";

@@ -15,6 +15,7 @@ export {
   LimitExceededError,
   LoginTextError,
   NotFoundError,
+  OtherCallerError,
   RefusedError,
   RpcError,
   TimeoutError,

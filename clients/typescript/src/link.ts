@@ -19,6 +19,8 @@ export interface LinkOptions {
   readonly address: Address;
   readonly WebSocket: SocketClass;
   readonly integers: Integers;
+  /** How long a login may take, in milliseconds. */
+  readonly loginTimeout: number;
   /** Logs in on a new connection. */
   login(exchange: LoginExchange): Promise<void>;
   /** A connection can take calls. */
@@ -156,12 +158,13 @@ export class Link {
       authenticate: async (params) => void (await ask("authenticate", params)),
       call: <T>(method: string, params?: object) => ask(method, params) as Promise<T>,
     };
-    this.#options.login(exchange).then(
+    race(this.#options.login(exchange), login.signal, performance.now() + this.#options.loginTimeout).then(
       () => login.signal.aborted || this.input({ type: "loggedIn" }),
       (error) => {
         if (login.signal.aborted) return;
         if (error instanceof CircleError && error.mayPass) this.#lose(error);
-        else this.input({ type: "refused", error });
+        else
+          this.input({ type: "refused", error: error === LATE ? new ClosedError("the login took too long") : error });
       },
     );
   }

@@ -1,11 +1,12 @@
 /** Asks a server to prove itself, before anything is signed. */
 
+import { CircleError } from "./errors.js";
 import { randomHex } from "./random.js";
 import type { LoginExchange } from "./signer.js";
 
 /** A server that doesn't prove that it speaks for the circle. Nothing has been signed. */
-export class ServerProofError extends Error {
-  override readonly name = "ServerProofError";
+export class ServerProofError extends CircleError {
+  override name = "ServerProofError";
 }
 
 /**

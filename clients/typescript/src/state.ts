@@ -14,7 +14,8 @@
  *   close     | closed      | closed      | closed      | closed      |
  *
  * An empty cell: nothing happens. `*`: closed only if it was never ready (and is late). `late` comes once, when the time of
- * `connect` is over: a login that is under way may still end well, because a person may be about to sign.
+ * `connect` is over: a login that is under way may still end well, because a person may be about to sign; it is `refused` when
+ * its own time is over.
  */
 
 /** Where a connection is. */

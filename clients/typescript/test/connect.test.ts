@@ -8,9 +8,11 @@ import {
   connect,
   InvalidCredentialsError,
   LoginTextError,
+  OtherCallerError,
   RefusedError,
   ServerProofError,
   type Signer,
+  UnansweredError,
 } from "../dist/index.js";
 import { keySigner, SecretKey } from "../dist/keys.js";
 import { failure, newCircle, reach, serve } from "./harness/circle.js";
@@ -21,15 +23,19 @@ import { eventually, freePort } from "./harness/server.js";
 const signer = keySigner(SecretKey.generate());
 /** Settings of a server that serves other circles alone. */
 const OTHERS = `[circles]\nopen = false\n[[circle]]\nkey = "${SecretKey.generate().pubkey}"`;
-/** A signer that never comes to an end, unless the connection does. */
+/** A signer that never comes to an end. */
 function hanging(asked: () => void = () => {}): Signer {
   return {
-    login: ({ signal }) =>
-      new Promise((_, reject) => {
-        signal.addEventListener("abort", () => reject(signal.reason));
-        asked();
-      }),
+    login: async () => {
+      asked();
+      await new Promise(() => {});
+    },
   };
+}
+/** Signs by each of these keys in turn. */
+function turning(...keys: SecretKey[]): Signer {
+  let logins = 0;
+  return { login: (exchange) => keySigner(keys[logins++ % keys.length] as SecretKey).login(exchange) };
 }
 
 test("a URL that names no circle is refused at once", async () => {
@@ -149,6 +155,47 @@ test("a signer's own error ends it, also after it was connected", async (t) => {
   assert.equal(circle.getSnapshot().phase, "closed");
 });
 
+test("what a caller has asked is not asked again as another one: it is over", async (t) => {
+  const server = await serve(t);
+  const network = await Network.start(server.port);
+  t.after(() => network.stop());
+  const own = newCircle(t, server);
+  const other = SecretKey.generate();
+  const circle = await own.connect(network.port, { signer: turning(own.key, own.key, other) });
+  const events = circle.events("", { since: 0 });
+  await events.started;
+  network.cut();
+  await reach(circle, "waiting");
+  await reach(circle, "ready");
+  network.losesReply = (reply) => reply.includes("job_id");
+  const played = failure(circle.play('store.incr("n", 1)'));
+  await reach(circle, "waiting");
+  network.losesReply = undefined;
+  const waiting = failure(circle.play('store.incr("n", 1)'));
+  const reason = await circle.closed;
+  assert.ok(reason instanceof OtherCallerError && reason.message.includes(other.pubkey), String(reason));
+  const lost = await played;
+  assert.ok(lost instanceof UnansweredError && lost.cause === reason, String(lost));
+  assert.deepEqual([await waiting, await failure(events.next())], [reason, reason]);
+  const again = await own.connect(server.port);
+  assert.equal((await again.storeGet({ key: "n" })).value, 1);
+});
+
+test("a signer that hangs has its time, also where anyone may connect, and also later", async (t) => {
+  const server = await FakeServer.start(t);
+  const times = { url: server.url, WebSocket, loginTimeout: 1500 };
+  let asked = 0;
+  const error = await failure(connect({ ...times, signer: hanging(() => asked++), timeout: 1000 }));
+  assert.ok(error instanceof ClosedError && error.message.includes("login"), String(error));
+  assert.equal(asked, 1);
+  const later: Signer = { login: async (exchange) => void (asked++ > 1 && (await hanging().login(exchange))) };
+  const circle = await connect({ ...times, signer: later });
+  server.close(1012, "restart");
+  const reason = await circle.closed;
+  assert.ok(reason instanceof ClosedError && reason.message.includes("login"), String(reason));
+  assert.equal(asked, 3);
+});
+
 test("a signer that hangs can be aborted", async (t) => {
   const server = await serve(t);
   const abort = new AbortController();
@@ -199,7 +246,7 @@ test("a signer is told when its connection is lost, and what it does then counts
   await eventually("the end of the first login", () => told.length === 2);
   assert.ok(told[0] instanceof ClosedError && told[0].code === 1013);
   assert.equal(told[1], told[0]);
-  assert.deepEqual(server.methods, ["prove", "prove", "whoami"]);
+  assert.deepEqual(server.methods, ["prove", "prove", "whoami", "whoami"]);
 });
 
 test("it can be aborted in every phase", async (t) => {

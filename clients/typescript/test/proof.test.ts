@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { SigningKey, sha256, toUtf8Bytes } from "ethers";
+import { CircleError } from "../dist/index.js";
 import { checkServer, ServerProofError } from "../dist/prove.js";
 import { type Answers, exchange, ORIGIN, refused } from "./harness/exchange.js";
 
@@ -49,7 +50,7 @@ test("a false proof is refused, also where none is required", async () => {
   for (const [changed, why] of cases) {
     for (const required of [false, true]) {
       await assert.rejects(checkServer(prove(changed), required), (error: Error) => {
-        assert.ok(error instanceof ServerProofError);
+        assert.ok(error instanceof ServerProofError && error instanceof CircleError);
         assert.match(error.message, why);
         return true;
       });
