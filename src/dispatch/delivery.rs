@@ -80,6 +80,12 @@ pub enum NotAccepted {
     /// The circle has too many durable jobs waiting already (`dispatch.durable.backlog`).
     #[error("too many durable jobs wait")]
     Backlog,
+    /// Too many of the caller's own wait.
+    #[error("too many durable jobs of the caller wait")]
+    CallerShare,
+    /// Too many wait of callers below member.
+    #[error("too many durable jobs of guests wait")]
+    GuestsShare,
     /// Too much waits for a script thread, which would compile its script (`script.queue`).
     #[error("too many scripts wait for a thread")]
     ScriptQueue,

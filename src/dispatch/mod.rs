@@ -16,6 +16,7 @@ mod record;
 mod redis;
 mod retry;
 mod retry_dead;
+mod room;
 pub mod settings;
 mod submission;
 mod usage;

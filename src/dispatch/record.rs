@@ -51,6 +51,9 @@ pub struct JobRecord {
     /// The script's version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// True if the caller was below member when it was submitted.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub by_guest: bool,
     /// The time that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_at: Option<Timestamp>,
@@ -152,6 +155,7 @@ impl JobRecord {
             device: *device,
             name: script.name.clone(),
             version: script.version.clone().filter(|_| !submission.newest),
+            by_guest: submission.by_guest,
             run_at: submission.run_at,
             due: submission.run_at,
             ..Self::new(id, *circle, caller.to_string(), submission.submitted_at)
@@ -166,6 +170,7 @@ impl JobRecord {
             device: None,
             name: None,
             version: None,
+            by_guest: false,
             run_at: None,
             event_id: None,
             event_type: None,
@@ -252,6 +257,14 @@ impl JobRecord {
         let mut bytes = [0; PublicKey::LENGTH];
         hex::decode_to_slice(&self.caller, &mut bytes).ok()?;
         Some(PublicKey::from_stored(bytes))
+    }
+
+    /// Returns the caller who submitted it, or nothing for a delivery.
+    pub(super) fn submitted_by(&self) -> &str {
+        match self.provider() {
+            Some(_) => "",
+            None => &self.caller,
+        }
     }
 
     /// Returns about how many bytes it has.
@@ -632,16 +645,6 @@ fn fitting_logs(mut logs: Vec<String>, room: usize) -> Vec<String> {
     logs
 }
 
-/// Returns how many of a circle's jobs may wait when one more comes, of `backlog` in all: submitted jobs leave half of the
-/// room to deliveries.
-pub(super) fn most_waiting(backlog: usize, has_submitter: bool) -> usize {
-    if has_submitter {
-        backlog.div_ceil(2)
-    } else {
-        backlog
-    }
-}
-
 /// Returns a time later by `by`, or the latest possible one.
 pub(super) fn later(now: Timestamp, by: Duration) -> Timestamp {
     now.saturating_add(by).unwrap_or(Timestamp::MAX)
@@ -658,6 +661,11 @@ fn backoff(first: Duration, runs: u32, at_most: Duration) -> Duration {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 #[cfg(test)]
@@ -721,6 +729,10 @@ mod tests {
             device: DeviceKey::from_stored_hex(&key.to_string()),
             ..new.clone()
         };
+        let of_guest = JobRecord {
+            by_guest: true,
+            ..new.clone()
+        };
         let cancelled = JobRecord {
             status: Status::Cancelled,
             ended_at: Some(at(1)),
@@ -729,6 +741,7 @@ mod tests {
         for (name, job) in [
             ("job", new),
             ("job_delayed", delayed),
+            ("job_of_guest", of_guest),
             ("job_displaced", displaced),
             ("job_finished", finished),
             ("job_cancelled", cancelled),

@@ -40,6 +40,8 @@ pub struct Submission {
     pub newest: bool,
     /// The time before which it doesn't run.
     pub run_at: Option<Timestamp>,
+    /// True if the caller is below member.
+    pub by_guest: bool,
     /// The time when it was submitted.
     pub submitted_at: Timestamp,
 }

@@ -119,7 +119,10 @@ pub enum WebhookRefusal {
 impl From<NotAccepted> for WebhookRefusal {
     fn from(why: NotAccepted) -> Self {
         match why {
-            NotAccepted::Backlog | NotAccepted::ScriptQueue => Self::Busy,
+            NotAccepted::Backlog
+            | NotAccepted::CallerShare
+            | NotAccepted::GuestsShare
+            | NotAccepted::ScriptQueue => Self::Busy,
             NotAccepted::Unavailable => Self::Unavailable,
         }
     }

@@ -7,4 +7,5 @@ mod lists;
 mod redis;
 mod retry_dead;
 mod same;
+mod shares;
 mod usage;

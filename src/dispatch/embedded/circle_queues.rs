@@ -9,7 +9,11 @@ use circled_protocol::{JobId, PublicKey};
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use super::{commit_gate::CommitGate, job_store::NewJob};
+use super::{
+    commit_gate::CommitGate,
+    job_store::NewJob,
+    waiting_by_caller::{Submitter, WaitingByCaller},
+};
 use crate::{
     dispatch::Progress,
     memory::{MemoryBudget, Reservation},
@@ -38,6 +42,8 @@ struct CircleQueue {
     ready: VecDeque<ReadyJob>,
     /// The number of its jobs that run again later.
     delayed: usize,
+    /// Both of these, by caller.
+    by_caller: WaitingByCaller,
     running: usize,
 }
 
@@ -45,15 +51,15 @@ struct CircleQueue {
 #[derive(Debug)]
 struct DelayedJob {
     circle: PublicKey,
-    submitter: Option<PublicKey>,
+    submitter: Option<Submitter>,
 }
 
 /// A job that waits for its turn.
 #[derive(Debug)]
 pub(super) struct ReadyJob {
     pub(super) id: JobId,
-    /// The key that submitted it, if it is no delivery.
-    pub(super) submitter: Option<PublicKey>,
+    /// The caller who submitted it, if it is no delivery.
+    pub(super) submitter: Option<Submitter>,
     /// The job itself, if it needn't be read from the disk.
     pub(super) new_job: Option<Box<ReservedJob>>,
 }
@@ -90,25 +96,39 @@ impl CircleQueues {
         queue.map_or(0, |queue| queue.ready.len() + queue.delayed)
     }
 
+    /// Returns how many jobs of the circle wait of a caller, and of all guests.
+    pub(super) fn waiting_of(
+        &self,
+        circle: &PublicKey,
+        caller: Option<PublicKey>,
+    ) -> (usize, usize) {
+        let by_caller = self.circles.get(circle).map(|queue| &queue.by_caller);
+        by_caller.map_or((0, 0), |by_caller| {
+            let own = caller.map_or(0, |caller| by_caller.of(&caller));
+            (own, by_caller.of_guests())
+        })
+    }
+
     /// Returns how many jobs wait or run.
     pub(super) fn len(&self) -> usize {
         let ready: usize = self.circles.values().map(|queue| queue.ready.len()).sum();
         ready + self.delayed.len() + self.running.len()
     }
 
-    pub(super) fn push(&mut self, circle: PublicKey, id: JobId, submitter: Option<PublicKey>) {
+    pub(super) fn push(&mut self, circle: PublicKey, id: JobId, submitter: Option<Submitter>) {
         let ready = ReadyJob {
             id,
             submitter,
             new_job: None,
         };
         let queue = self.circles.entry(circle).or_default();
+        queue.by_caller.add(submitter);
         queue.ready.push_back(ready);
     }
 
     /// Adds a job that has just been accepted.
     pub(super) fn push_new(&mut self, circle: PublicKey, new_job: NewJob) {
-        let (id, submitter) = (new_job.job.id, new_job.job.submitter());
+        let (id, submitter) = (new_job.job.id, Submitter::of(&new_job.job));
         let reservation = self.new_jobs.try_reserve(new_job.size).ok();
         let new_job = reservation.map(|reservation| {
             Box::new(ReservedJob {
@@ -117,6 +137,7 @@ impl CircleQueues {
             })
         });
         let queue = self.circles.entry(circle).or_default();
+        queue.by_caller.add(submitter);
         queue.ready.push_back(ReadyJob {
             id,
             submitter,
@@ -129,7 +150,7 @@ impl CircleQueues {
         &mut self,
         circle: PublicKey,
         job: JobId,
-        submitter: Option<PublicKey>,
+        submitter: Option<Submitter>,
         due: Timestamp,
     ) {
         if let Some(before) = self.due.get(&job) {
@@ -138,7 +159,9 @@ impl CircleQueues {
             }
             self.delayed.remove(&(*before, job));
         } else {
-            self.circles.entry(circle).or_default().delayed += 1;
+            let queue = self.circles.entry(circle).or_default();
+            queue.delayed += 1;
+            queue.by_caller.add(submitter);
         }
         self.due.insert(job, due);
         let later = DelayedJob { circle, submitter };
@@ -169,14 +192,16 @@ impl CircleQueues {
             return None;
         }
         let job = queue.ready.pop_front()?;
+        queue.by_caller.remove(job.submitter);
         queue.running += 1;
         Some(job)
     }
 
     /// Puts a job back in front: the runner's queue had no room for it.
-    pub(super) fn throttle(&mut self, circle: PublicKey, id: JobId, submitter: Option<PublicKey>) {
+    pub(super) fn throttle(&mut self, circle: PublicKey, id: JobId, submitter: Option<Submitter>) {
         let queue = self.circles.entry(circle).or_default();
         queue.running = queue.running.saturating_sub(1);
+        queue.by_caller.add(submitter);
         queue.ready.push_front(ReadyJob {
             id,
             submitter,
@@ -205,11 +230,17 @@ impl CircleQueues {
             return;
         };
         if let Some(due) = due {
-            self.delayed.remove(&(due, job));
+            let later = self.delayed.remove(&(due, job));
             queue.delayed = queue.delayed.saturating_sub(1);
+            queue
+                .by_caller
+                .remove(later.and_then(|later| later.submitter));
         }
         if let Some(index) = queue.ready.iter().position(|ready| ready.id == job) {
-            queue.ready.remove(index);
+            let ready = queue.ready.remove(index);
+            queue
+                .by_caller
+                .remove(ready.and_then(|ready| ready.submitter));
         }
         if queue.running == 0 && queue.ready.is_empty() && queue.delayed == 0 {
             self.circles.remove(circle);
@@ -248,6 +279,7 @@ impl CircleQueues {
             self.due.remove(&job);
             if let Some(queue) = self.circles.get_mut(&circle) {
                 queue.delayed = queue.delayed.saturating_sub(1);
+                queue.by_caller.remove(submitter);
             }
             self.push(circle, job, submitter);
             circles.insert(circle);

@@ -19,11 +19,13 @@ use super::{
     job_store,
     running_file::RunningFile,
     transaction_runner::TransactionRunner,
+    waiting_by_caller::Submitter,
 };
 use crate::{
     dispatch::{
-        Account, StartError, Status,
-        record::{later, most_waiting},
+        Account, JobRecord, NotAccepted, StartError, Status,
+        record::later,
+        room::{Room, most_waiting},
         settings,
     },
     store::{JobQueue, SubmittedJob, Unavailable},
@@ -87,7 +89,10 @@ pub(super) struct DurableJobs {
 impl JobQueue for Weak<DurableJobs> {
     fn has_room(&self, circle: &PublicKey, new: usize, has_submitter: bool) -> bool {
         let durable = self.upgrade();
-        durable.is_none_or(|durable| durable.has_room_for(circle, new, has_submitter))
+        durable.is_none_or(|durable| {
+            let most = most_waiting(durable.settings.backlog.get(), has_submitter);
+            durable.lock().backlog(circle) + new <= most
+        })
     }
 
     fn push(&self, circle: PublicKey, jobs: &[SubmittedJob]) {
@@ -97,9 +102,14 @@ impl JobQueue for Weak<DurableJobs> {
         };
         let mut queues = durable.lock();
         for job in jobs {
+            // One that runs again doesn't count as a guest's: it was counted before.
+            let submitter = job.submitter.map(|key| Submitter {
+                key,
+                is_guest: false,
+            });
             match job.due {
-                Some(due) => queues.delay(circle, job.id, job.submitter, due),
-                None => queues.push(circle, job.id, job.submitter),
+                Some(due) => queues.delay(circle, job.id, submitter, due),
+                None => queues.push(circle, job.id, submitter),
             }
         }
         durable.wake.notify_one();
@@ -181,7 +191,7 @@ impl DurableJobs {
         let (this, id, submitter) = (self.clone(), ready.id, ready.submitter);
         let task = Box::new(move || this.run(circle, ready));
         let threads = &self.runner.threads;
-        let accounts = Account::of_job(circle, submitter);
+        let accounts = Account::of_job(circle, submitter.map(|submitter| submitter.key));
         let found = threads.submit(accounts, Arc::default(), task).is_ok();
         if !found {
             queues.throttle(circle, id, submitter);
@@ -190,10 +200,20 @@ impl DurableJobs {
         found
     }
 
-    /// Returns whether so many new jobs of a circle may wait.
-    fn has_room_for(&self, circle: &PublicKey, new: usize, has_submitter: bool) -> bool {
-        let most = most_waiting(self.settings.backlog.get(), has_submitter);
-        self.lock().backlog(circle) + new <= most
+    /// Checks if a new job may wait.
+    fn check_room(&self, job: &JobRecord) -> Result<(), NotAccepted> {
+        let room = Room::of(job, self.settings.backlog.get());
+        let queues = self.lock();
+        let (own, guests) = queues.waiting_of(&job.circle, job.submitter());
+        if own >= room.of_caller {
+            Err(NotAccepted::CallerShare)
+        } else if job.by_guest && guests >= room.of_guests {
+            Err(NotAccepted::GuestsShare)
+        } else if queues.backlog(&job.circle) >= room.of_all {
+            Err(NotAccepted::Backlog)
+        } else {
+            Ok(())
+        }
     }
 
     /// Cancels a job that isn't over. Returns true if it wasn't. Blocks.
@@ -202,7 +222,7 @@ impl DurableJobs {
         let mut submitter = None;
         let stopped = job_store::change(&self.runner.store, circle, id, |job| {
             let open = job.status == Status::Pending;
-            submitter = job.submitter();
+            submitter = Submitter::of(job);
             open.then(|| {
                 // While nobody can have it run again: whoever has locked a circle may lock the queues.
                 let mut queues = self.lock();

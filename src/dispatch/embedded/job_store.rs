@@ -5,7 +5,10 @@ use std::time::Instant;
 use circled_protocol::{JobId, PublicKey};
 use jiff::Timestamp;
 
-use super::record::{self, Expiring, expiry};
+use super::{
+    record::{self, Expiring, expiry},
+    waiting_by_caller::Submitter,
+};
 use crate::{
     dispatch::{
         Cursor, JobRecord, Listing, Progress, Status,
@@ -25,7 +28,7 @@ const MAX_READS: usize = 2000;
 pub(super) struct PendingJob {
     pub(super) circle: PublicKey,
     pub(super) id: JobId,
-    pub(super) submitter: Option<PublicKey>,
+    pub(super) submitter: Option<Submitter>,
     pub(super) due: Option<Timestamp>,
 }
 
@@ -157,7 +160,7 @@ pub(super) fn recover(
         pending.push(PendingJob {
             circle,
             id,
-            submitter: job.submitter(),
+            submitter: Submitter::of(&job),
             due: job.due,
         });
         Scan::Continue

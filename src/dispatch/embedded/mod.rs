@@ -11,6 +11,7 @@ mod running_file;
 #[cfg(test)]
 mod tests;
 mod transaction_runner;
+mod waiting_by_caller;
 
 use std::{sync::Arc, time::Duration};
 

@@ -144,8 +144,15 @@ impl From<JobReadError> for Error {
 
 impl From<NotAccepted> for Error {
     fn from(error: NotAccepted) -> Self {
+        // Nobody knows how long: what waits may be for next year.
+        let full = |limit: &'static str| Self::LimitExceeded {
+            limit: limit.into(),
+            retry_after_ms: None,
+        };
         match error {
-            NotAccepted::Backlog => limit_exceeded("dispatch.durable.backlog".into()),
+            NotAccepted::Backlog => full("dispatch.durable.backlog"),
+            NotAccepted::CallerShare => full("a caller's share of dispatch.durable.backlog"),
+            NotAccepted::GuestsShare => full("the guests' share of dispatch.durable.backlog"),
             NotAccepted::ScriptQueue => limit_exceeded("script.queue".into()),
             NotAccepted::Unavailable => unavailable(),
         }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use circled_protocol::{
-    FailureKind, JobId, JobKind, Permission, PublicKey,
+    FailureKind, JobId, JobKind, Permission, PublicKey, Role,
     methods::{
         GetJob, Job, Jobs, ListJobs, Retried, RetriedDead, RetryDead, RetryJob, StopJob, Stopped,
         SubmitJob, Submitted,
@@ -94,6 +94,12 @@ impl Call for SubmitJob {
         Ok(Answer::Later(Box::pin(async move {
             admitted.confirm(&shared, circle).await?;
             let dispatcher = &shared.dispatcher;
+            let is_member = admitted.requires >= Some(Role::Member)
+                || shared.access.fixed_role(&circle, &caller) >= Role::Member;
+            let by_guest = !is_member && {
+                let listed = dispatcher.list_role(circle, caller).await;
+                listed.map_err(|_| unavailable())? < Some(Role::Member)
+            };
             // A job with a later `run_at` runs the script's newest version then.
             let newest = run_at.is_some() && matches!(script, Script::Named(_, None));
             let pinned = match script {
@@ -115,6 +121,7 @@ impl Call for SubmitJob {
                 identity,
                 newest,
                 run_at,
+                by_guest,
                 submitted_at: now,
             };
             let receipt = dispatcher.submit(submission).await?;

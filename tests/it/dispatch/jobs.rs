@@ -902,7 +902,7 @@ async fn a_backlog_is_as_long_as_it_may_be() {
         .env("CIRCLED_DISPATCH__DURABLE__BACKLOG", "4")
         .start()
         .await;
-    let mut session = server.log_in(&key(2)).await;
+    let mut session = server.log_in(&key(1)).await;
     let later = json!({ "script": "1", "run_at": soon(Duration::from_secs(600)) });
     let first = submit(&mut session, later.clone()).await;
     submit(&mut session, later.clone()).await;
@@ -911,7 +911,8 @@ async fn a_backlog_is_as_long_as_it_may_be() {
         (code, &data["limit"]),
         (-32005, &json!("dispatch.durable.backlog"))
     );
-    assert!(data["retry_after_ms"].is_u64(), "{data}");
+    // Waiting doesn't help: those wait for their time.
+    assert!(data["retry_after_ms"].is_null(), "{data}");
     ok(&mut session, "stop_job", json!([first])).await;
     submit(&mut session, later).await;
 }

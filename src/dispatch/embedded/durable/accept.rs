@@ -18,6 +18,7 @@ use crate::{
             job_store::{self, NewJob},
             record,
             transaction_runner::{CircleCommitter, Ran},
+            waiting_by_caller::Submitter,
         },
         ended::DurableRun,
         settings,
@@ -290,10 +291,7 @@ impl DurableJobs {
             new_job, records, ..
         } = new;
         // What has been here before takes no place.
-        let has_submitter = new_job.job.submitter().is_some();
-        if !self.has_room_for(&circle, 1, has_submitter) {
-            return Err(NotAccepted::Backlog);
-        }
+        self.check_room(&new_job.job)?;
         let (job, this) = (new_job.job.id, self.clone());
         let done: CommitCallback = Box::new(move |result| {
             if result.is_err() {
@@ -317,7 +315,7 @@ impl DurableJobs {
         queues.wait_for(job, waiter);
         match due {
             Some(due) => {
-                queues.delay(circle, job, new_job.job.submitter(), due);
+                queues.delay(circle, job, Submitter::of(&new_job.job), due);
                 self.wake.notify_one();
             }
             None => queues.push_new(circle, new_job),

@@ -18,6 +18,7 @@ use crate::{
             job_store::{self, NewJob},
             record,
             transaction_runner::{BoundedJob, CircleCommitter, Ran},
+            waiting_by_caller::Submitter,
         },
         ended::DurableRun,
         record::{later, no_provider, unreadable},
@@ -89,7 +90,7 @@ impl DurableJobs {
         self: &Arc<Self>,
         circle: PublicKey,
         id: JobId,
-        submitter: Option<PublicKey>,
+        submitter: Option<Submitter>,
         attempt: impl FnOnce(&Arc<CommitGate>) -> Option<AfterRun>,
     ) -> bool {
         let gate = Arc::new(CommitGate::default());
@@ -362,7 +363,7 @@ impl DurableJobs {
         progress: Progress,
     ) -> CommitCallback {
         let this = self.clone();
-        let (circle, id, submitter) = (job.circle, job.id, job.submitter());
+        let (circle, id, submitter) = (job.circle, job.id, Submitter::of(job));
         let run = DurableRun::new(job, progress, gate.begun());
         Box::new(move |result| {
             gate.notify(result.is_ok().then_some(progress));

@@ -18,6 +18,7 @@ use crate::{
             scripts::{Accept, NewJob, Submitter},
             values::millis,
         },
+        room::Room,
         submission::JobRequest,
     },
     store::Unavailable,
@@ -144,6 +145,7 @@ impl Gateway {
         let job = &request.job;
         let json = |text: serde_json::Result<String>| text.map_err(|_| NotAccepted::Unavailable);
         let (reply, answer) = oneshot::channel();
+        let room = Room::of(job, self.durable.backlog.get());
         let new = StoreRequest {
             id: job.id,
             identity: request.identity,
@@ -152,6 +154,10 @@ impl Gateway {
             hook_script,
             submitted: job.accepted_event().map(|event| Submitter {
                 caller: job.caller.clone(),
+                is_guest: job.by_guest,
+                room: room.of_all,
+                room_of_caller: room.of_caller,
+                room_of_guests: room.of_guests,
                 due: match job.due {
                     Some(due) => Value::Integer(due.as_millisecond()),
                     None => "".into(),
@@ -243,6 +249,8 @@ impl Gateway {
             let result = match (answer.and_then(Value::as_i64), answer) {
                 (Some(1), _) => Ok(StoreResult::Stored),
                 (Some(0), _) => Err(NotAccepted::Backlog),
+                (Some(-1), _) => Err(NotAccepted::CallerShare),
+                (Some(-2), _) => Err(NotAccepted::GuestsShare),
                 (Some(2), _) => Ok(StoreResult::Outdated),
                 (_, answer) => {
                     let first = answer.and_then(Value::as_string).unwrap_or_default();

@@ -271,6 +271,7 @@ impl RedisJobs {
             let stop = Stop {
                 id,
                 circle,
+                submitter: job.submitted_by().to_owned(),
                 before: stored,
                 record,
                 event: event_record::encode(&job.change_event()),

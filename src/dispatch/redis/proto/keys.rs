@@ -135,6 +135,12 @@ impl Partition {
         format!("{}backlog:{circle}", self.prefix)
     }
 
+    /// A sorted set, all with the same score: the durable jobs of a circle that callers have submitted and that aren't over;
+    /// `g` of a guest or `m` of another one, caller, and id.
+    pub(crate) fn open_jobs(&self, circle: &PublicKey) -> String {
+        format!("{}open_jobs:{circle}", self.prefix)
+    }
+
     /// A number: the event sequence of a circle, which is the number of its last event.
     pub(crate) fn event_sequence(&self, circle: &PublicKey) -> String {
         format!("{}event_sequence:{circle}", self.prefix)
@@ -275,6 +281,7 @@ mod tests {
             partition.waiting_plays(&circle),
             partition.plays(&circle),
             partition.backlog(&circle),
+            partition.open_jobs(&circle),
             partition.event_sequence(&circle),
             partition.events(&circle),
             partition.watchers(&circle),

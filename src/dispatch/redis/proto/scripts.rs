@@ -29,12 +29,13 @@ scripts! {
         args { most: usize, most_waiting: usize, id: JobId, entry: Value, age: Value }
     }
 
-    /// Stores new durable jobs of a circle. Returns for each: 1 it is stored; 0 too many wait; 2 the reads that its script
+    /// Stores new durable jobs of a circle. Returns for each: 1 it is stored; 0 too many wait, -1 too many of its caller,
+    /// -2 too many of guests; 2 the reads that its script
     /// was chosen by have changed; or the name of the first job, for one that has been here before, with "dead " before
     /// it where that is a delivery's and was given up: then it is to come again under that name.
     Accept = "accept.lua" {
         keys {
-            jobs(), job_counts(&circle), backlog(&circle), pending(), index(), submitted(), delayed(), dead(),
+            jobs(), job_counts(&circle), backlog(&circle), open_jobs(&circle), pending(), index(), submitted(), delayed(), dead(),
             dead_by_circle(), store(&circle), event_sequence(&circle), events(&circle), watchers(&circle),
         }
         more job_keys
@@ -63,7 +64,7 @@ scripts! {
             circle: PublicKey, locked_by: String, most: usize, most_waiting: usize, quota: usize, max_range_delete: usize, max_requests: usize, inbox_length: usize,
             inbox_bytes: usize, log_length: usize,
             // There once a run of a durable job, or one that submits some, is committed.
-            backlog: Key, pending: Key, delayed: Key, dead: Key, dead_by_circle: Key, index: Key, submitted: Key,
+            backlog: Key, open_jobs: Key, pending: Key, delayed: Key, dead: Key, dead_by_circle: Key, index: Key, submitted: Key,
             // There once an event is.
             event_sequence: Key, events: Key, watchers: Key,
         }
@@ -102,12 +103,12 @@ scripts! {
     /// Stops a durable job. Returns 1: it is stopped; 0: its record has changed; -1: it is somewhere else.
     Stop = "stop.lua" {
         keys {
-            jobs(), job_counts(&circle), backlog(&circle), pending(), delayed(), job(id), event_sequence(&circle),
+            jobs(), job_counts(&circle), backlog(&circle), open_jobs(&circle), pending(), delayed(), job(id), event_sequence(&circle),
             events(&circle), watchers(&circle),
         }
         args {
-            id: JobId, circle: PublicKey, before: Value, record: Vec<u8>, event: Vec<u8>, keep_for: Duration, most: usize,
-            inbox_length: usize, inbox_bytes: usize, log_length: usize,
+            id: JobId, circle: PublicKey, submitter: String, before: Value, record: Vec<u8>, event: Vec<u8>,
+            keep_for: Duration, most: usize, inbox_length: usize, inbox_bytes: usize, log_length: usize,
         }
     }
 
@@ -241,7 +242,16 @@ item! {
 
 item! {
     /// The part of a job that was submitted with a login. `due` is empty if it runs at once.
-    Submitter { caller: String, due: Value, event: Vec<u8> }
+    Submitter {
+        caller: String,
+        is_guest: bool,
+        due: Value,
+        event: Vec<u8>,
+        /// See [`Room`](crate::dispatch::room::Room).
+        room: usize,
+        room_of_caller: usize,
+        room_of_guests: usize,
+    }
 }
 
 item! {
@@ -340,6 +350,8 @@ item! {
     DurableRun {
         status: String,
         record: Vec<u8>,
+        /// The caller who submitted it; empty for a delivery.
+        submitted_by: String,
         /// The time of its end, or of its next try.
         time: Value,
         job: Key,

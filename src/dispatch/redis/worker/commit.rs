@@ -11,7 +11,7 @@ use crate::{
     circle::Caller,
     dispatch::{
         JobRecord, Progress, Series, Settings, Status,
-        record::{json, most_waiting},
+        record::json,
         redis::{
             conn::Connection,
             proto::{
@@ -25,6 +25,7 @@ use crate::{
                 values::{bytes, expected, millis, stored},
             },
         },
+        room::most_waiting,
         settings,
     },
     script::{Outcome, waited_for_lock},
@@ -273,6 +274,7 @@ impl Committer {
             inbox_bytes: self.inbox_bytes,
             log_length: self.limits.event_log.get(),
             backlog: script::Key::NONE,
+            open_jobs: script::Key::NONE,
             pending: script::Key::NONE,
             delayed: script::Key::NONE,
             dead: script::Key::NONE,
@@ -490,6 +492,7 @@ impl<'a> CommitCall<'a> {
         self.commit.durables.push(DurableRun {
             status: job.status.to_string(),
             record: serde_json::to_vec(job).unwrap_or_default(),
+            submitted_by: job.submitted_by().to_owned(),
             time: Value::Integer(time.as_millisecond()),
             job: keys.add(partition.job(job.id)),
             no_final,
@@ -507,6 +510,7 @@ impl<'a> CommitCall<'a> {
         }
         let keys = &mut commit.more_keys;
         commit.backlog = keys.add(partition.backlog(&commit.circle));
+        commit.open_jobs = keys.add(partition.open_jobs(&commit.circle));
         commit.pending = keys.add(partition.pending());
         commit.delayed = keys.add(partition.delayed());
         commit.dead = keys.add(partition.dead());

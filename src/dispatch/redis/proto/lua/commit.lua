@@ -212,6 +212,8 @@ local function submit_job(new)
     if new.submitter ~= '' then redis.call('ZADD', submitted, 0, circle .. new.submitter .. new.id) end
   end
   redis.call('ZADD', pending, 0, new.id)
+  -- One that runs again doesn't count as a guest's: it was counted before.
+  if new.submitter ~= '' then redis.call('ZADD', open_jobs, 0, 'm' .. new.submitter .. new.id) end
   if new.due ~= '' then
     redis.call('ZADD', delayed, new.due, new.id .. ' ' .. circle)
     add_count(job_counts, 'delayed', 1)
@@ -381,6 +383,7 @@ for _ = 1, runs do
         add_count(job_counts, 'delayed', 1)
       else
         add(over, id)
+        if submitted_by ~= '' then redis.call('ZREM', open_jobs, 'g' .. submitted_by .. id, 'm' .. submitted_by .. id) end
         redis.call('PEXPIRE', job, keep_for)
         if status == 'dead' then
           redis.call('ZADD', dead, time, id)

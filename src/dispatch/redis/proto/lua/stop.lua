@@ -35,6 +35,7 @@ end
 redis.call('HSET', job, 'record', record)
 redis.call('PEXPIRE', job, keep_for)
 redis.call('ZREM', pending, id)
+if submitter ~= '' then redis.call('ZREM', open_jobs, 'g' .. submitter .. id, 'm' .. submitter .. id) end
 emit(jobs, event_sequence, events, watchers, circle, log_length, inbox_length, inbox_bytes, {event})
 hand_out_durable(jobs, job_counts, backlog, circle, most, ended)
 return 1
