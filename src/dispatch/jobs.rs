@@ -13,7 +13,7 @@ use super::{
     retry_dead::DeadJobs,
     submission::Input,
 };
-use crate::{memory::MemoryBudget, store::Unavailable};
+use crate::{memory::MemoryBudget, script, store::Unavailable};
 
 /// Some of the jobs of all circles.
 #[derive(Debug, Clone)]
@@ -429,7 +429,7 @@ pub(super) enum JobPart {
 pub(super) async fn blocking<T: Send + 'static, E: From<Unavailable> + Send + 'static>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, E> {
-    let done = spawn_blocking(work).await;
+    let done = spawn_blocking(|| script::returning_memory(work)).await;
     done.unwrap_or_else(|_| Err(Unavailable.into()))
 }
 

@@ -50,6 +50,19 @@ pub(super) fn give_back() {
     unsafe { libmimalloc_sys::mi_collect(true) }
 }
 
+/// The bytes of a piece of work from which on its thread gives back what it has freed.
+const MUCH: usize = 256 << 10;
+
+/// Calls `work`. If that takes much memory, gives back what this thread has freed: it may be idle for long after.
+pub(crate) fn returning_memory<R>(work: impl FnOnce() -> R) -> R {
+    let before = gross();
+    let done = work();
+    if gross().wrapping_sub(before) > MUCH {
+        give_back();
+    }
+    done
+}
+
 /// Bytes this thread has ever allocated (wraps around).
 #[inline]
 pub(super) fn gross() -> usize {

@@ -52,6 +52,7 @@ pub use local::Import;
 pub use meter::Meter;
 #[cfg(test)]
 pub(crate) use meter::net;
+pub(crate) use meter::returning_memory;
 pub use modules::{FindModule, PinnedModules};
 pub use occasion::{DurableTry, Occasion, Seed};
 pub use outcome::{Failure, Inputs, Success, Thrown};

@@ -183,6 +183,23 @@ async fn looks_at_large_jobs_stay_within_the_budget() {
     }
 }
 
+/// Whichever thread has read them keeps nothing of it while it is idle.
+async fn pages_of_large_jobs_stay_within_the_budget() {
+    // As the allocator is by default.
+    let server = bounded().env("MIMALLOC_PURGE_DELAY", 10).start().await;
+    let mut owner = server.log_in(&key(1)).await;
+    let script = format!("/*{}*/ {LARGE}", "y".repeat(100_000));
+    let mut job = Value::Null;
+    for _ in 0..12 {
+        let submitted = owner.call("submit_job", json!({ "script": script })).await;
+        job = submitted.unwrap()["job_id"].take();
+    }
+    let params = json!({ "job_id": job, "wait": 30_000 });
+    owner.call("get_job", params).await.unwrap();
+    owner.leave().await;
+    look_and_read_nothing(&server, 40, "list_jobs", &json!({ "limit": 500 })).await;
+}
+
 #[tokio::test]
 async fn so_do_looks_at_long_scripts() {
     let server = bounded().start().await;
@@ -1136,6 +1153,7 @@ on_both!(
     a_page_ends_with_the_job_that_it_has_no_room_for,
     webhooks_of_many_small_maps_stay_text_until_they_run,
     looks_at_large_jobs_stay_within_the_budget,
+    pages_of_large_jobs_stay_within_the_budget,
     a_few_large_jobs_are_shown_at_once,
     large_jobs_that_are_set_aside_count_with_what_they_run_on,
     ten_times_as_many_are_set_aside_no_more,
