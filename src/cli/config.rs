@@ -2,19 +2,22 @@
 
 use std::{
     io::{self, Write},
+    path,
     process::ExitCode,
 };
 
 use clap::{Args, Subcommand};
 
 use super::{
-    ConfigFile,
+    ConfigFile, environment,
     grant::toml_of,
+    mistakes,
     output::{remark, stdout},
 };
 use crate::{
     auth::Circle,
-    config::{Entry, Loaded, Problems},
+    config::{Entry, Loaded, Mistake, Problems, Settings},
+    dispatch::settings::Backend,
     server::SetUp,
 };
 
@@ -47,7 +50,13 @@ enum Command {
 impl Config {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let loaded = match &self.command {
-            Command::Check(file) => file.load_and_try(|settings| SetUp::of(settings).map(drop)),
+            Command::Check(file) => {
+                Settings::load_and_try(file.config.as_deref(), environment(), |settings| {
+                    let mut all = mistakes(SetUp::of(settings).map(drop));
+                    all.extend(data_folder(settings));
+                    all
+                })
+            }
             Command::Show(file) => file.load(),
         };
         let problems = match (&self.command, loaded) {
@@ -72,6 +81,30 @@ impl Config {
         }
         Ok(ExitCode::FAILURE)
     }
+}
+
+/// Finds out if there can be no data folder where the settings have it.
+fn data_folder(settings: &Settings) -> Option<Mistake> {
+    if settings.dispatch.backend != Backend::Embedded {
+        return None;
+    }
+    let folder = path::absolute(&settings.dispatch.embedded.data_dir).ok()?;
+    let there = folder.ancestors().find(|path| path.exists())?;
+    let is_of_system = ["/proc", "/sys"]
+        .iter()
+        .any(|system| folder.starts_with(system));
+    let message = if is_of_system {
+        format!("nothing can be stored in {}", folder.display())
+    } else if !there.is_dir() {
+        format!(
+            "must be a folder, or one that can be made: {} is none",
+            there.display()
+        )
+    } else {
+        return None;
+    };
+    let key = "dispatch.embedded.data_dir".to_owned();
+    Some(Mistake { key, message })
 }
 
 fn show(loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {

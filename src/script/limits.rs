@@ -15,6 +15,7 @@ use crate::units::{PositiveDuration, Size};
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Threads that run scripts; 0 means one per core.
+    #[serde(deserialize_with = "few_threads")]
     pub threads: usize,
     /// Runs that may wait for a thread, over all circles; one more is refused.
     pub queue: NonZeroUsize,
@@ -114,6 +115,19 @@ impl Limits {
             fast_time: Duration::from_millis(1),
         }
     }
+}
+
+/// The most script threads. Each reserves room for a deep stack.
+const MOST_THREADS: usize = 1024;
+
+fn few_threads<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    let threads = usize::deserialize(deserializer)?;
+    if threads > MOST_THREADS {
+        return Err(D::Error::custom(format!(
+            "must be {MOST_THREADS} at most; 0 means one per core"
+        )));
+    }
+    Ok(threads)
 }
 
 /// Reads a nesting that the readers of JSON can take.

@@ -6,15 +6,21 @@ use serde::{Deserialize, Deserializer, de::Error};
 
 use crate::units::Size;
 
+/// The longest keys. Those of the database have 65,535 bytes at most, the circle and an expiry time included.
+const MAX_KEY: usize = 65_000;
+/// The longest values. The database and Redis have 512 MiB for one at least.
+const MAX_VALUE: usize = 256 << 20;
+
 /// The limits of a circle's store. The defaults stand in `config/default.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Bytes of one key.
-    pub max_key: Size,
+    pub max_key: Size<1, MAX_KEY>,
     /// Bytes of one value, as JSON.
-    pub max_value: Size,
+    pub max_value: Size<1, MAX_VALUE>,
     /// Keys that one job may write.
+    #[serde(deserialize_with = "some")]
     pub max_writes: usize,
     /// Keys that one job may delete by ranges.
     pub max_range_delete: usize,
@@ -60,6 +66,10 @@ pub struct DiskSettings {
 /// Enough where nobody else needs any.
 fn few() -> usize {
     256
+}
+
+fn some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    NonZeroUsize::deserialize(deserializer).map(NonZeroUsize::get)
 }
 
 fn folder<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {

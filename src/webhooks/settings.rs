@@ -29,7 +29,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The most bytes of a body.
-    #[serde(with = "crate::units::size")]
+    #[serde(deserialize_with = "body_size")]
     pub max_body: usize,
     /// The most bytes of all bodies that are being received or handled. Beyond it, the slowest or oldest ones are
     /// refused (503).
@@ -50,6 +50,11 @@ pub struct Settings {
     /// `[webhooks.<name>]`
     #[serde(default)]
     pub providers: BTreeMap<String, ProviderSettings>,
+}
+
+/// Reads a size of bodies that can be stored.
+fn body_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    Size::<1, { 256 << 20 }>::deserialize(deserializer).map(Size::get)
 }
 
 /// The `[webhooks.<name>]` settings.

@@ -532,3 +532,39 @@ fn a_number_that_nobody_can_read_is_told_with_its_key_and_place() {
         assert_eq!(config("check", toml, &[]).1.trim(), expected);
     }
 }
+
+/// Each of these ended or stopped a server, or kept it from doing anything.
+#[test]
+fn values_that_no_server_can_work_with_are_refused() {
+    for (toml, expected) in [
+        ("[store]\nmax_key = \"1MiB\"", "must be 65000B at most"),
+        ("[store]\nmax_value = \"4GiB\"", "must be 256MiB at most"),
+        (
+            "[store]\nmax_writes = 0",
+            "must be a whole number, 1 or more",
+        ),
+        (
+            "[script]\nthreads = 100000",
+            "must be 1024 at most; 0 means one per core",
+        ),
+        ("[webhooks]\nmax_body = \"0B\"", "must be at least 1B"),
+        ("[webhooks]\nmax_body = \"4GiB\"", "must be 256MiB at most"),
+        (
+            "[dispatch.embedded]\ndata_dir = \"/dev/null\"",
+            "must be a folder, or one that can be made: /dev/null is none",
+        ),
+        (
+            "[dispatch.embedded]\ndata_dir = \"/dev/null/a/b\"",
+            "must be a folder, or one that can be made: /dev/null is none",
+        ),
+        (
+            "[dispatch.embedded]\ndata_dir = \"/proc/circled\"",
+            "nothing can be stored in /proc/circled",
+        ),
+    ] {
+        let said = problems(toml, &[]);
+        assert!(said.contains(expected), "{toml}: {said}");
+        assert!(said.contains("(circled.toml:2:1): "), "{toml}: {said}");
+        assert_eq!(said.lines().count(), 1, "{toml}: {said}");
+    }
+}

@@ -225,7 +225,30 @@ async fn a_circle_keeps_as_much_as_its_quota() {
     );
 }
 
+/// With the circle and the time when it expires, it just fits into a key of the database.
+async fn the_longest_keys_that_may_be_set_work() {
+    let server = TestServer::builder()
+        .env("CIRCLED_STORE__MAX_KEY", "65000B")
+        .start()
+        .await;
+    let mut session = server.log_in(&key(1)).await;
+    let script = "
+        let k = \"\"; k.pad(65000, 'k');
+        store.set(k, 1, #{ ttl: \"1h\" });
+        let p = \"\"; p.pad(64980, 'p');
+        store.push(p, 2);
+        store.add(k.sub_string(1) + \"z\", 3);
+        k.len()";
+    assert_eq!(value(&mut session, script).await, 65_000);
+    let script = "
+        let k = \"\"; k.pad(65000, 'k');
+        let p = \"\"; p.pad(64980, 'p');
+        [store.get(k), store.scan(#{ prefix: p })[0].value, store.get(k.sub_string(1) + \"z\")]";
+    assert_eq!(value(&mut session, script).await, json!([1, 2, 3]));
+}
+
 on_both!(
+    the_longest_keys_that_may_be_set_work,
     keys_are_as_long_as_they_may_be,
     values_are_as_long_as_they_may_be_as_json,
     the_default_limits_are_those_that_are_documented,
