@@ -396,8 +396,12 @@ fn routes(state: Arc<State>) -> Router {
         .with_state(state.shared.clone());
     Router::new()
         .route("/webhooks/{provider}/{circle}", webhooks.clone())
-        // A URL without a circle gets a log line, too.
-        .route("/webhooks/{provider}", webhooks)
+        // Easily written by mistake, and clear all the same.
+        .route("/webhooks/{provider}/{circle}/", webhooks.clone())
+        // A URL without a circle, or with more, gets a log line, too.
+        .route("/webhooks/{provider}", webhooks.clone())
+        .route("/webhooks/{provider}/", webhooks.clone())
+        .route("/webhooks/{provider}/{circle}/{*more}", webhooks)
         .route("/{circle}", get(upgrade::upgrade))
         .method_not_allowed_fallback(upgrade::not_a_get)
         .fallback(upgrade::not_found)

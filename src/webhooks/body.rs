@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{
-    payload::{Payload, Pointers},
+    payload::{Payload, Pointers, Unreadable},
     scheme::{Unsigned, only},
 };
 
@@ -50,15 +50,22 @@ impl Form {
         sent.contains(&form).then_some(form)
     }
 
-    /// Reads a body. Returns nothing if it isn't of this form, or is nested too deep to be stored.
-    pub(super) fn read<'p>(self, body: &[u8], pointers: &'p Pointers) -> Option<Payload<'p>> {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// It isn't of this form, or is nested too deep to be stored.
+    pub(super) fn read<'p>(
+        self,
+        body: &[u8],
+        pointers: &'p Pointers,
+    ) -> Result<Payload<'p>, Unreadable> {
+        if body.is_empty() {
+            return Err(Unreadable::Empty);
+        }
+        let text = std::str::from_utf8(body).map_err(|_| Unreadable::Encoding)?;
         match self {
-            Self::Json => {
-                let text = std::str::from_utf8(body).ok()?;
-                pointers.read(text.strip_prefix(BOM).unwrap_or(text))
-            }
+            Self::Json => pointers.read(text.strip_prefix(BOM).unwrap_or(text)),
             Self::Form => {
-                std::str::from_utf8(body).ok()?;
                 let mut fields = Map::new();
                 for (name, value) in form_urlencoded::parse(body) {
                     if name == "payload" {
@@ -74,8 +81,11 @@ impl Form {
                         }
                     }
                 }
-                let fields = (!fields.is_empty()).then_some(Value::Object(fields))?;
-                pointers.of_value(&fields)
+                if fields.is_empty() {
+                    return Err(Unreadable::NoFields);
+                }
+                let payload = pointers.of_value(&Value::Object(fields));
+                payload.ok_or(Unreadable::NotJson)
             }
         }
     }
@@ -90,7 +100,7 @@ mod tests {
 
     fn read(form: Form, body: &[u8]) -> Option<Value> {
         let pointers = Pointers::default();
-        let payload = form.read(body, &pointers)?;
+        let payload = form.read(body, &pointers).ok()?;
         circled_json::parse(payload.text.get()).ok()
     }
 
@@ -112,6 +122,29 @@ mod tests {
             assert_eq!(Form::of(&headers, sent), expected, "{value}");
         }
         assert_eq!(Form::of(&HeaderMap::new(), &both), Some(Form::Json));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_why() {
+        let deep = ["[", "]"]
+            .map(|bracket| bracket.repeat(MAX_DEPTH + 1))
+            .concat();
+        for (form, body, expected) in [
+            (Form::Json, &b""[..], Unreadable::Empty),
+            (Form::Form, b"", Unreadable::Empty),
+            (Form::Json, b"{\"a\":\"\xff\"}", Unreadable::Encoding),
+            (Form::Form, b"a=\xff", Unreadable::Encoding),
+            (Form::Json, b"{\"a\":[1e999]}", Unreadable::Number),
+            (Form::Json, deep.as_bytes(), Unreadable::Depth),
+            (Form::Json, b"a=1", Unreadable::NotJson),
+            (Form::Json, b" ", Unreadable::NotJson),
+            (Form::Form, b"payload=%7B", Unreadable::NotJson),
+            (Form::Form, b"&", Unreadable::NoFields),
+        ] {
+            let pointers = Pointers::default();
+            let read = form.read(body, &pointers);
+            assert_eq!(read.err(), Some(expected), "{}", body.escape_ascii());
+        }
     }
 
     #[test]

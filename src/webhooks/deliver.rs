@@ -37,8 +37,7 @@ pub async fn deliver(
 ) -> Result<Response, WebhookRefusal> {
     let provider = verified.provider.clone();
     let read = || (verified.form).read(&verified.body, &provider.reading.pointers);
-    let payload =
-        at_length(verified.body.len(), read).ok_or(InvalidBody::Unreadable(verified.form))?;
+    let payload = at_length(verified.body.len(), read).map_err(InvalidBody::from)?;
     provider.reading.check(&payload)?;
     if let Some(answer) = provider.reading.challenge(&payload) {
         return Ok(answer.into_response());

@@ -35,6 +35,45 @@ pub(super) struct Payload<'a> {
     found: Vec<Option<Value>>,
 }
 
+/// The reason why a body can't be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// There is nothing in it.
+    #[error("the body is empty")]
+    Empty,
+    /// It is no text.
+    #[error("the body is not UTF-8")]
+    Encoding,
+    /// It is no JSON.
+    #[error("the body is not JSON")]
+    NotJson,
+    /// A number is too large for JSON's readers, as 1e999 is.
+    #[error("the body has a number that is out of range, like 1e999")]
+    Number,
+    /// It can't be stored.
+    #[error("the body is nested more than 126 deep")]
+    Depth,
+    /// It is no form.
+    #[error("the body is a form without a field")]
+    NoFields,
+}
+
+/// The error of a [`Node`] that is nested too deep.
+const TOO_DEEP: &str = "nested too deep";
+
+impl Unreadable {
+    fn of(error: &serde_json::Error) -> Self {
+        let error = error.to_string();
+        if error.starts_with("number out of range") {
+            Self::Number
+        } else if error.starts_with(TOO_DEEP) || error.starts_with("recursion limit") {
+            Self::Depth
+        } else {
+            Self::NotJson
+        }
+    }
+}
+
 impl Pointers {
     pub(super) fn new<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
         let mut pointers: Vec<Pointer> = Vec::new();
@@ -52,8 +91,11 @@ impl Pointers {
         Self(pointers)
     }
 
-    /// Reads a text. Returns nothing if it isn't JSON, or is nested too deep to be stored.
-    pub(super) fn read(&self, text: &str) -> Option<Payload<'_>> {
+    /// Reads a text.
+    ///
+    /// # Errors
+    /// It isn't JSON, or is nested too deep to be stored.
+    pub(super) fn read(&self, text: &str) -> Result<Payload<'_>, Unreadable> {
         let mended = circled_json::mended(text);
         let text = mended.as_deref().unwrap_or(text);
         let mut found = vec![None; self.0.len()];
@@ -63,9 +105,10 @@ impl Pointers {
             through: (0..self.0.len()).collect(),
             depth: 0,
         };
-        circled_json::seeded(text, root).ok()?;
-        Some(Payload {
-            text: RawValue::from_string(compact(text)).ok()?,
+        circled_json::seeded(text, root).map_err(|error| Unreadable::of(&error))?;
+        let compact = RawValue::from_string(compact(text));
+        Ok(Payload {
+            text: compact.map_err(|error| Unreadable::of(&error))?,
             pointers: self,
             found,
         })
@@ -137,7 +180,7 @@ impl Node<'_> {
         if self.depth < MAX_DEPTH {
             Ok(())
         } else {
-            Err(E::custom("nested too deep"))
+            Err(E::custom(TOO_DEEP))
         }
     }
 

@@ -6,7 +6,7 @@ use axum::{
 };
 use thiserror::Error;
 
-use super::{body::Form, scheme::Unsigned};
+use super::{payload::Unreadable, scheme::Unsigned};
 use crate::{dispatch::NotAccepted, refusal::refuse};
 
 /// The seconds after which a sender should try again.
@@ -30,8 +30,8 @@ pub enum NoProvider {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidBody {
     /// The body can't be read.
-    #[error("{}", unreadable(*.0))]
-    Unreadable(Form),
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
     /// A field that the setting demands is missing.
     #[error("the body has no {pointer} (`{setting}`)")]
     Missing {
@@ -56,13 +56,6 @@ pub enum InvalidBody {
         /// The JSON pointer to the flag of its final delivery.
         is_final: String,
     },
-}
-
-fn unreadable(form: Form) -> &'static str {
-    match form {
-        Form::Json => "the body is not JSON, or is nested more than 126 deep",
-        Form::Form => "the body is no form in UTF-8, or its `payload` is not JSON",
-    }
 }
 
 /// The reason for refusing a webhook.

@@ -176,9 +176,13 @@ async fn providers_circles_and_methods_that_there_arent() {
         response.assert_is_an_error(404);
         assert_eq!(response.json()["error"]["code"], code);
     }
+    // An easy mistake in a provider's form, which is clear all the same.
+    let slashed = to("stripe", &format!("{here}/")).send(&server).await;
+    assert_eq!(slashed.status, 200, "{slashed:?}");
     for path in [
         "/webhooks",
         "/webhooks/stripe",
+        "/webhooks/stripe/",
         &format!("/webhooks/stripe/{here}/more"),
     ] {
         let response = server.get(path, &[]).await;
@@ -193,7 +197,7 @@ async fn providers_circles_and_methods_that_there_arent() {
         response.assert_is_an_error(405);
         assert_eq!(response.header("allow"), Some("POST"));
     }
-    assert_eq!(Webhook::stripe(&body).kept(&server).await.1, "finished");
+    assert_eq!(Webhook::stripe(&body).kept(&server).await.1, "duplicate");
 }
 
 async fn media_types_that_the_provider_doesnt_send() {

@@ -75,6 +75,15 @@ async fn every_refusal_is_logged_once_with_its_reason() {
             "POST /webhooks/stripe HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".to_owned(),
             404,
         ),
+        (
+            "POST /webhooks/stripe/ HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            404,
+        ),
+        (
+            "POST /webhooks/stripe/key/more HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+                .to_owned(),
+            404,
+        ),
     ] {
         assert_eq!(send(server.address, &request).await.status, status);
     }
@@ -127,6 +136,8 @@ async fn every_refusal_is_logged_once_with_its_reason() {
         format!("400 {hostless} - a request needs exactly one Host header, with the name and port that were dialled"),
         "405 stripe - send a POST".to_owned(),
         "404 /webhooks/stripe 0 webhooks are at /webhooks/<provider>/<circle_pk>".to_owned(),
+        "404 /webhooks/stripe/ 0 webhooks are at /webhooks/<provider>/<circle_pk>".to_owned(),
+        "404 /webhooks/stripe/key/more 0 webhooks are at /webhooks/<provider>/<circle_pk>".to_owned(),
         "408 stripe 19 the body took longer than webhooks.receive_timeout, or came slower than webhooks.min_rate".to_owned(),
         "400 stripe 19 the body ended early".to_owned(),
     ];
