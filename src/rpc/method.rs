@@ -5,7 +5,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, Context, Error, Id, Reply, call, context::Admitted, methods};
-use crate::auth::Action;
+use crate::{auth::Action, field_names::field_names};
 
 /// A method: everything about it, for calling and for describing it.
 pub struct Method {
@@ -132,11 +132,31 @@ fn read_and_call<C: Call>(
 fn refuse<C: Call>(context: &mut Context, params: &str, error: &serde_json::Error) -> Error {
     C::refused(context);
     let reason = reason(error);
+    if params.trim_start().starts_with('[')
+        && let Some(reason) = misnumbered(field_names::<C::Params<'_>>(), &reason)
+    {
+        return Error::InvalidParams { reason };
+    }
     let reason = match circled_json::misfit::<C::Params<'_>>(params) {
         Some(place) => format!("`{}`: {reason}", cut(&place, ECHOED)),
         None => reason,
     };
     Error::InvalidParams { reason }
+}
+
+/// Returns what is wrong with the number of parameters by position, by serde's message about that.
+fn misnumbered(names: &[&str], message: &str) -> Option<String> {
+    let all: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    let all = match &all[..] {
+        [] => "there are none".to_owned(),
+        all => format!("by position, they are {}", all.join(", ")),
+    };
+    if message.starts_with("trailing characters") {
+        return Some(format!("too many parameters: {all}"));
+    }
+    let given = message.strip_prefix("invalid length ")?.split(',').next()?;
+    let missing = names.get(given.parse::<usize>().ok()?)?;
+    Some(format!("the parameter `{missing}` is missing: {all}"))
 }
 
 /// The most bytes of a sent value that an error repeats, at a time.

@@ -435,7 +435,17 @@ async fn parameters_that_do_not_fit_are_told() {
     let mut session = server.log_in(&key(2)).await;
     for (method, params, told) in [
         ("whoami", json!({ "verbose": true }), "verbose"),
-        ("whoami", json!([1]), ""),
+        ("whoami", json!([1]), "too many parameters: there are none"),
+        (
+            "unsubscribe",
+            json!([]),
+            "the parameter `subscription` is missing: by position, they are `subscription`",
+        ),
+        (
+            "unsubscribe",
+            json!(["1", "2"]),
+            "too many parameters: by position, they are `subscription`",
+        ),
         ("rpc.discover", json!([1]), ""),
         ("fetch_nonce", json!({}), "pubkey"),
         ("fetch_nonce", json!([]), ""),
@@ -480,7 +490,16 @@ async fn parameters_that_do_not_fit_are_told() {
             "`run_at`: ",
         ),
         ("play", json!(["1", null, "x"]), "`[2]`: "),
-        ("play", json!(["1", null, 1000, "id", "more"]), ""),
+        (
+            "play",
+            json!(["1", null, 1000, "id", "more"]),
+            "too many parameters: by position, they are `script`, `args`, `timeout_ms`, `request_id`",
+        ),
+        (
+            "play",
+            json!([]),
+            "the parameter `script` is missing: by position, they are `script`, `args`",
+        ),
         ("play", json!(["1", null, 1000, "no id"]), "`request_id`"),
     ] {
         let error = session.call(method, params.clone()).await.unwrap_err();
