@@ -29,8 +29,7 @@ export function parseKey(text: string): string | undefined {
   if (!KEY.test(text)) return undefined;
   const hex = text.toLowerCase().replace(/^0x/, "");
   if (hex.length === 66) return hex;
-  const isOdd = Number.parseInt(hex.slice(-1), 16) % 2 === 1;
-  return (isOdd ? "03" : "02") + hex.slice(2, 66);
+  return (/[13579bdf]$/.test(hex) ? "03" : "02") + hex.slice(2, 66);
 }
 
 /**
@@ -45,7 +44,7 @@ export function parseAddress(url: string | URL, origin?: string): Address {
     parsed = new URL(text);
   } catch {}
   const dialled = parsed && !parsed.username && !parsed.password && parseOrigin(`${parsed.protocol}//${parsed.host}`);
-  const circle = parsed && parseKey(parsed.pathname.slice(parsed.pathname.lastIndexOf("/") + 1));
+  const circle = parsed && parseKey(parsed.pathname.replace(/.*\//, ""));
   if (!dialled || !circle) {
     throw new TypeError(`"${text}" is not the address of a circle: expected wss://host/<public key>`);
   }

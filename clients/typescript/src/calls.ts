@@ -27,8 +27,8 @@ export interface CallOptions {
   readonly timeout?: number | undefined;
 }
 
-/** How a request may be repeated: as it only reads; by its id; or not at all. */
-export type Repeat = { readonly reads: true } | { readonly id: string } | undefined;
+/** How a request may be repeated: as it only reads (`true`); by its id; or not at all. */
+export type Repeat = true | string | undefined;
 
 /** How long a request without a time limit is asked again, in milliseconds. */
 const DEADLINE = 60_000;
@@ -39,7 +39,10 @@ const MAX_WAITING = 10_000;
 const UNAVAILABLE = -32007;
 const CANCELLED = -32008;
 const LIMIT_EXCEEDED = -32005;
-/** Execution Error, Not Found, Invalid params: the run that it has now shows that there was none before. */
+/**
+ * Execution Error, Not Found, Invalid params: the run that it has now shows that there was none before; or there was one, as
+ * a `ReplyDroppedError` says.
+ */
 const OF_RUNS = new Set([-32000, -32006, -32602]);
 
 export class Calls {
@@ -73,19 +76,23 @@ export class Calls {
     let until = end;
     let mayBeDone = false;
     let last: Error = new ClosedError("there was no connection in time");
-    const fail = (error: Error) => (mayBeDone ? new UnansweredError(error, requestId(repeat)) : error);
+    const fail = (error: Error) => (mayBeDone ? new UnansweredError(error, repeat as string | undefined) : error);
+    const inTime = (promise: Promise<void>) =>
+      race(promise, signal, until).catch((error) => {
+        throw error === LATE ? fail(last) : error;
+      });
     for (let failures = 1; ; failures++) {
       const turn = this.#turn();
-      await race(turn, signal, until).catch((error) => {
+      await inTime(turn).catch((error) => {
         turn.then(
           () => this.#leave(),
           () => {},
         );
-        throw error === LATE ? fail(last) : error;
+        throw error;
       });
       let reply: Promise<unknown> | undefined;
       try {
-        await race(this.#link.ready(), signal, until ?? performance.now() + DEADLINE);
+        await this.#link.ready(signal, until ?? performance.now() + DEADLINE);
         reply = this.#link.request(method, runs ? this.#limited(params, end) : params);
         return await race(reply, signal, end && end + (runs ? GRACE : 0));
       } catch (error) {
@@ -100,16 +107,14 @@ export class Calls {
       if (runs && this.#learns(last)) continue;
       const isNothing = last instanceof RpcError && last.code === LIMIT_EXCEEDED && last.retryAfter > 0;
       const isLost = isLoss(last);
-      if (isLost && !(repeat && "reads" in repeat)) mayBeDone = true;
+      if (isLost && repeat !== true) mayBeDone = true;
       if (mayBeDone) {
         if (last instanceof RpcError && OF_RUNS.has(last.code)) throw last;
         if (!repeat || !(last as CircleError).mayPass) throw fail(last);
       } else if (!isLost && !isNothing) throw last;
       until ??= performance.now() + DEADLINE;
-      const pause = Math.max(backoff(failures, Math.random()), (last as CircleError).retryAfter);
-      await race(new Promise((resolve) => setTimeout(resolve, pause)), signal, until).catch((error) => {
-        throw error === LATE ? fail(last) : error;
-      });
+      const pause = backoff(failures, Math.random(), (last as CircleError).retryAfter);
+      await inTime(new Promise((resolve) => setTimeout(resolve, pause)));
     }
   }
 
@@ -137,9 +142,9 @@ export class Calls {
 
   /** Returns true if the server has refused a `timeout_ms` that is longer than its own limit, which it names. */
   #learns(error: Error): boolean {
-    const reason = error instanceof InvalidParamsError ? error.data?.reason : undefined;
-    if (typeof reason !== "string" || !reason.includes("`timeout_ms`") || this.#mostTimeout === 0) return false;
-    const most = Number(/to (\d+)$/.exec(reason)?.[1]) || 0;
+    const reason = error instanceof InvalidParamsError ? String(error.data?.reason) : "";
+    if (!reason.includes("`timeout_ms`") || this.#mostTimeout === 0) return false;
+    const most = Number(/to (\d+)$/.exec(reason)?.[1]);
     this.#mostTimeout = most < this.#mostTimeout ? most : 0;
     return true;
   }
@@ -149,8 +154,4 @@ export class Calls {
 function isLoss(error: Error): boolean {
   if (error instanceof ClosedError) return error.code !== TOO_LARGE;
   return error instanceof RpcError && (error.code === UNAVAILABLE || error.code === CANCELLED);
-}
-
-function requestId(repeat: Repeat): string | undefined {
-  return repeat && "id" in repeat ? repeat.id : undefined;
 }

@@ -1,13 +1,14 @@
 /** A circle that is connected to: its methods, its events, its live values. */
 
 import type { Address } from "./address.js";
-import { type CallOptions, Calls, type Repeat } from "./calls.js";
+import { type CallOptions, Calls } from "./calls.js";
 import { ClosedError, OWN_CLOSE } from "./errors.js";
 import { type EventOptions, Events } from "./events.js";
 import { Feeds } from "./feeds.js";
 import type { Called, Methods, Played } from "./generated.js";
 import type { Integers, Json } from "./json.js";
 import { Link } from "./link.js";
+import { isolated } from "./listener.js";
 import { LONGEST_TIMER } from "./race.js";
 import { randomHex } from "./random.js";
 import type { LoginExchange } from "./signer.js";
@@ -120,7 +121,7 @@ export class Client {
       onNotification: (params, size) => this.#feeds.onNotification(params, size),
       onState: ({ phase, error }) => {
         if (phase === "closed") {
-          this.#feeds.onClosed(error);
+          this.#feeds.onClosed(error as Error);
           onClosed(error as Error);
         }
         this.#connection = { phase, error };
@@ -131,11 +132,11 @@ export class Client {
     // Those that take long must not keep subscriptions waiting.
     this.#feeds = new Feeds(this.#link, new Calls(this.#link, hasLogin ? 12 : 3));
     this.#watches = new Watches(this.#feeds);
-    const methods = METHODS.map((method) => [
-      method.replace(/_(.)/g, (_, letter) => letter.toUpperCase()),
-      (params?: object, options?: CallOptions) => this.request(method, params as never, options),
-    ]);
-    Object.assign(this, Object.fromEntries(methods));
+    for (const method of METHODS) {
+      const name = method.replace(/_(.)/g, (_, letter) => letter.toUpperCase());
+      const call = (params?: object, options?: CallOptions) => this.request(method, params as never, options);
+      Object.assign(this, { [name]: call });
+    }
   }
 
   /** Begins to connect. Returns once it is ready. It is given up after `timeout` milliseconds. */
@@ -160,7 +161,7 @@ export class Client {
 
   /** Calls a listener at once with how the connection is, and whenever that changes. Returns what ends that. */
   subscribe = (listener: (connection: Connection) => void): (() => void) => {
-    const own = (connection: Connection) => listener(connection);
+    const own = isolated(listener);
     this.#listeners.add(own);
     own(this.#connection);
     return () => void this.#listeners.delete(own);
@@ -182,12 +183,7 @@ export class Client {
     options?: CallOptions,
   ): Promise<Methods["submit_job"]["result"]> {
     const key = params.idempotency_key ?? randomHex(16);
-    const submitted = (await this.#calls.ask(
-      "submit_job",
-      { ...params, idempotency_key: key },
-      { id: key },
-      options,
-    )) as {
+    const submitted = (await this.#calls.ask("submit_job", { ...params, idempotency_key: key }, key, options)) as {
       job_id: string;
       duplicate: boolean;
     };
@@ -216,13 +212,13 @@ export class Client {
     params?: Methods[M]["params"],
     options?: CallOptions,
   ): Promise<Methods[M]["result"]> {
-    const repeat: Repeat = READS.test(method) ? { reads: true } : undefined;
-    return this.#calls.ask(method, params ?? {}, repeat, options) as Promise<Methods[M]["result"]>;
+    return this.#calls.ask(method, params ?? {}, READS.test(method) || undefined, options) as Promise<
+      Methods[M]["result"]
+    >;
   }
 
   #run(method: string, params: object, options?: RunOptions): Promise<unknown> {
     const id = options?.requestId ?? (this.#hasLogin ? randomHex(16) : undefined);
-    const repeat = id === undefined ? undefined : { id };
-    return this.#calls.ask(method, { ...params, request_id: id }, repeat, options, true);
+    return this.#calls.ask(method, { ...params, request_id: id }, id, options, true);
   }
 }

@@ -73,9 +73,17 @@ export const CancelledError = classOf(-32008, "CancelledError");
 /** -32009 */
 export const ConflictError = classOf(-32009, "ConflictError");
 
+/** -32602: this `play` or `call` has happened, but the server no longer has its reply. Don't send it again under another id. */
+export class ReplyDroppedError extends InvalidParamsError {
+  override name = "ReplyDroppedError";
+}
+
 /** Returns the error of a reply, in the class of its code. */
-export function rpcError(error: { code: number; message: string; data?: unknown }): RpcError {
-  return new (CLASSES[error.code] ?? RpcError)(error.code, error.message, error.data);
+export function rpcError({ code, message, data }: Pick<RpcError, "code" | "message" | "data">): RpcError {
+  if (data?.reason === "reply_dropped") {
+    return new ReplyDroppedError(code, "the request has happened, but its reply is not kept", data);
+  }
+  return new (CLASSES[code] ?? RpcError)(code, message, data);
 }
 
 /** The close code for a message that is too large. */
@@ -120,9 +128,7 @@ export class EndedError extends CircleError {
   readonly needs: string | undefined;
 
   constructor(needs?: string) {
-    super(
-      needs === undefined ? "the subscription has ended" : `the subscription has ended: it needs the role ${needs}`,
-    );
+    super(`the subscription has ended${needs ? `: it needs the role ${needs}` : ""}`);
     this.needs = needs;
   }
 }
@@ -144,7 +150,7 @@ export class OtherCallerError extends CircleError {
   override name = "OtherCallerError";
 
   constructor(now: string, before: string) {
-    super(`this login is of another caller: ${now}, and not ${before}`);
+    super(`the caller is ${now} now, and not ${before}`);
   }
 }
 

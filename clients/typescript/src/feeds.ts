@@ -53,7 +53,7 @@ export class Feeds {
   add(feed: Feed): void {
     this.#places.set(feed, { failures: 0 });
     const { phase, error } = this.#link.state;
-    if (phase === "closed") this.#close(feed, error);
+    if (phase === "closed") this.#close(feed, error as Error);
     else if (phase === "ready") this.#begin(feed);
   }
 
@@ -81,7 +81,7 @@ export class Feeds {
     }
   }
 
-  onClosed(error: Error | undefined): void {
+  onClosed(error: Error): void {
     for (const feed of [...this.#places.keys()]) this.#close(feed, error);
   }
 
@@ -98,9 +98,9 @@ export class Feeds {
     }
   }
 
-  #close(feed: Feed, error: Error | undefined): void {
+  #close(feed: Feed, error: Error): void {
     this.remove(feed);
-    feed.onClosed(error ?? new ClosedError("closed"));
+    feed.onClosed(error);
   }
 
   async #begin(feed: Feed): Promise<void> {
@@ -115,7 +115,7 @@ export class Feeds {
     try {
       const result = (await this.#calls.once(() => {
         if (isCurrent()) return feed.request();
-        throw new CircleError("nobody waits for it any more");
+        throw new CircleError("given up");
       })) as Record<string, Json>;
       name = String(result.subscription);
       kept = this.#unclaimed.get(name) ?? [];
@@ -147,7 +147,7 @@ export class Feeds {
       return;
     }
     place.failures++;
-    const wait = Math.max(backoff(place.failures, Math.random()), error.retryAfter);
+    const wait = backoff(place.failures, Math.random(), error.retryAfter);
     place.timer = setTimeout(() => this.#begin(feed), wait);
   }
 

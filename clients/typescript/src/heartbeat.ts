@@ -3,15 +3,15 @@
  * can't send a ping of WebSockets, so it is a small request.
  *
  * A page in the background gets its timers late (up to a minute), and what has come in the meantime may not have been handed
- * over yet. So who is late asks once more. A large reply comes as a whole, and keeps others waiting on a slow line: so a
- * connection that was given up soon after it was made has the next one wait for twice as long.
+ * over yet. So who is late asks once more. A large reply comes as a whole, and keeps others waiting on a slow line: so if a
+ * connection was given up soon after it was made, while replies were due, the next one waits for twice as long for them.
  */
 
 /** Nothing came for so long: ask. */
 const QUIET = 5000;
 /** The least and the longest wait for the answer. */
 const PATIENCE = 4000;
-const MOST_PATIENCE = 60_000;
+const MOST_PATIENCE = 30_000;
 /** A timer that is later than this was held back. */
 const LATE = 2000;
 /** A connection that lived for so long was not given up too early. */
@@ -23,6 +23,8 @@ export interface Pulse {
   ask(): void;
   /** Bytes that wait to be sent: if they get fewer, somebody takes them. */
   unsent(): number;
+  /** There are requests without a reply. */
+  isOwed(): boolean;
   /** There is no answer. */
   onSilent(): void;
 }
@@ -38,6 +40,8 @@ export class Heartbeat {
   #asked: number | undefined;
   #askedAgain = false;
   #unsent = 0;
+  /** A reply was due when it asked, so a large one may be on its way. */
+  #isOwed = false;
 
   constructor(now: () => number = () => performance.now()) {
     this.#now = now;
@@ -73,7 +77,9 @@ export class Heartbeat {
     if (this.#isSteady()) this.#patience = PATIENCE;
     this.#asked = this.#now();
     this.#unsent = this.#pulse?.unsent() ?? 0;
-    this.#wait(this.#patience);
+    // When it asks once more, its own first question has no reply yet.
+    if (!this.#askedAgain) this.#isOwed = this.#pulse?.isOwed() ?? false;
+    this.#wait(this.#isOwed ? this.#patience : PATIENCE);
     this.#pulse?.ask();
   }
 
@@ -101,7 +107,7 @@ export class Heartbeat {
       this.#ask();
       return;
     }
-    if (!this.#isSteady()) this.#patience = Math.min(this.#patience * 2, MOST_PATIENCE);
+    if (this.#isOwed && !this.#isSteady()) this.#patience = Math.min(this.#patience * 2, MOST_PATIENCE);
     this.#pulse?.onSilent();
   }
 }

@@ -17,6 +17,7 @@ export {
   NotFoundError,
   OtherCallerError,
   RefusedError,
+  ReplyDroppedError,
   RpcError,
   TimeoutError,
   UnansweredError,

@@ -11,6 +11,8 @@ import { type Effect, type Input, START, type State, step } from "./state.js";
 
 /** How long the server has to answer one request of a login, in milliseconds. */
 const LOGIN_TIMEOUT = 10_000;
+/** An attempt of this age is given up when the network is back: it may have begun without one. In milliseconds. */
+const OLD = 2000;
 /** The close code of a login that took too long. */
 const POLICY = 1008;
 
@@ -44,13 +46,15 @@ export class Link {
   readonly #heartbeat = new Heartbeat();
   #state: State = START;
   #socket: Socket | undefined;
+  /** When the last attempt began. */
+  #dialled = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** Aborted when the login on this connection is of no use any more. */
   #login = new AbortController();
   readonly #pending = new Map<number, Pending>();
   #next = 1;
   /** Those who wait for a connection. */
-  #waiting: { resolve(): void; reject(error: unknown): void }[] = [];
+  readonly #waiting = new Set<() => void>();
   readonly #unlisten: () => void;
 
   constructor(options: LinkOptions) {
@@ -62,11 +66,20 @@ export class Link {
     return this.#state;
   }
 
-  /** Returns once calls can be sent, in the order in which it was asked; fails once there will be no connection any more. */
-  async ready(): Promise<void> {
-    const { phase, error } = this.#state;
-    if (phase === "closed") throw error;
-    if (phase !== "ready") await new Promise<void>((resolve, reject) => this.#waiting.push({ resolve, reject }));
+  /**
+   * Returns once calls can be sent, in the order in which it was asked. Fails once there will be no connection any more; with
+   * the signal's reason; or with `LATE`.
+   */
+  async ready(signal?: AbortSignal, until?: number): Promise<void> {
+    while (this.#state.phase !== "ready") {
+      if (this.#state.phase === "closed") throw this.#state.error;
+      let wake = () => {};
+      const changed = new Promise<void>((resolve) => {
+        wake = resolve;
+        this.#waiting.add(wake);
+      });
+      await race(changed, signal, until).finally(() => this.#waiting.delete(wake));
+    }
   }
 
   /** Feeds the state machine. */
@@ -105,22 +118,28 @@ export class Link {
         break;
       case "ready":
         this.#options.onReady();
-        for (const { resolve } of this.#waiting.splice(0)) resolve();
+        for (const wake of this.#waiting) wake();
         break;
       case "check":
         this.#heartbeat.check();
         break;
+      case "redial":
+        if (performance.now() - this.#dialled < OLD) break;
+        this.#socket?.drop();
+        this.#dial();
+        break;
       case "drop":
-        this.#drop(this.#state.error ?? new ClosedError("closed"));
+        this.#drop(this.#state.error as Error);
         break;
       case "end":
         clearTimeout(this.#timer);
         this.#unlisten();
-        for (const { reject } of this.#waiting.splice(0)) reject(this.#state.error);
+        for (const wake of this.#waiting) wake();
     }
   }
 
   #dial(): void {
+    this.#dialled = performance.now();
     const { address, WebSocket } = this.#options;
     try {
       this.#socket = dial(address.url, WebSocket, {
@@ -141,6 +160,7 @@ export class Link {
     this.#heartbeat.start({
       ask: () => void this.request("unsubscribe", [""]).catch(() => {}),
       unsent: () => socket?.unsent ?? 0,
+      isOwed: () => this.#state.phase === "ready" && this.#pending.size > 0,
       onSilent: () => this.#lose(new ClosedError("the server is silent")),
     });
     const ask = async (method: string, params?: object) => {
@@ -155,7 +175,7 @@ export class Link {
       circle,
       signal: login.signal,
       fetchNonce: (params) => ask("fetch_nonce", params) as Promise<string>,
-      authenticate: async (params) => void (await ask("authenticate", params)),
+      authenticate: (params) => ask("authenticate", params) as Promise<void>,
       call: <T>(method: string, params?: object) => ask(method, params) as Promise<T>,
     };
     race(this.#options.login(exchange), login.signal, performance.now() + this.#options.loginTimeout).then(
@@ -176,21 +196,19 @@ export class Link {
       message = parse(text, this.#options.integers) as typeof message;
     } catch {
       // What it was the reply to would wait for ever.
-      this.#lose(new ClosedError("the server sent something that is no JSON"));
+      this.#lose(new ClosedError("the server sent no JSON"));
       return;
     }
+    this.input({ type: "heard" });
     const { id, method, error } = message;
     if (typeof method === "string") {
-      this.input({ type: "heard" });
       this.#options.onNotification(message.params ?? null, text.length);
       return;
     }
     const pending = this.#pending.get(id as number);
-    if (!pending) return;
-    this.input({ type: "heard" });
     this.#pending.delete(id as number);
-    if (error) pending.reject(rpcError(error as RpcError));
-    else pending.resolve(message.result ?? null);
+    if (error) pending?.reject(rpcError(error as RpcError));
+    else pending?.resolve(message.result ?? null);
   }
 
   #onEnd(error: CircleError): void {
@@ -215,7 +233,7 @@ export class Link {
     const pending = [...this.#pending.values()];
     this.#pending.clear();
     // The largest message was the one that is too large; the others may be sent again.
-    const isTooLarge = error instanceof ClosedError && error.code === TOO_LARGE;
+    const isTooLarge = (error as ClosedError).code === TOO_LARGE;
     const largest = Math.max(...pending.map(({ size }) => size));
     for (const { size, reject } of pending) {
       reject(isTooLarge && size < largest ? new ClosedError(error.message) : error);
@@ -226,11 +244,9 @@ export class Link {
 
 /** Calls `wake` when the page or the network is back. Returns what ends that. */
 function listen(wake: () => void): () => void {
-  const { addEventListener, document } = globalThis as Partial<typeof globalThis>;
+  const { addEventListener } = globalThis as Partial<typeof globalThis>;
   const end = new AbortController();
-  const options = { signal: end.signal };
-  addEventListener?.("online", wake, options);
-  addEventListener?.("pageshow", wake, options);
-  document?.addEventListener("visibilitychange", () => document.visibilityState === "visible" && wake(), options);
+  // The last one comes also when the page is left, and does no harm then.
+  for (const type of ["online", "pageshow", "visibilitychange"]) addEventListener?.(type, wake, { signal: end.signal });
   return () => end.abort();
 }

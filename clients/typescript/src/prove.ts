@@ -1,6 +1,6 @@
 /** Asks a server to prove itself, before anything is signed. */
 
-import { CircleError } from "./errors.js";
+import { CircleError, ClosedError } from "./errors.js";
 import { randomHex } from "./random.js";
 import type { LoginExchange } from "./signer.js";
 
@@ -25,10 +25,13 @@ export async function checkServer(
     // There is no grant for this circle, or the server is one of before there were any.
     const { code } = error as { code?: unknown };
     if (code !== -32006 && code !== -32601) throw error;
-    if (required) throw new ServerProofError("the server has no grant of the circle's owner, and a proof is required");
+    if (required) throw new ServerProofError("the server has no grant of the circle's owner");
     return;
   }
-  const { findFault } = await import("./proof.js");
+  const { findFault } = await import("./proof.js").catch((cause) => {
+    // It may be the network: this is a file of its own.
+    throw new ClosedError(`the server's proof could not be checked: ${cause.message}`);
+  });
   const fault = await findFault(proof, {
     origin: exchange.origin,
     circle: exchange.circle,

@@ -12,6 +12,7 @@ import {
 } from "react";
 import type { Circle, CircleEvent, Connection, EventOptions, Gap, Json, Query, Snapshot } from "./index.js";
 import { stringify } from "./json.js";
+import { isolated } from "./listener.js";
 
 const Context = createContext<Circle | undefined>(undefined);
 
@@ -55,8 +56,9 @@ export function useEvents<T = Json>(
   });
   useEffect(() => {
     const events = circle.events<T>(topic, { since });
+    const onNext = isolated((event: CircleEvent<T> | Gap) => latest.current.onEvent(event));
     const read = async () => {
-      for await (const event of events) latest.current.onEvent(event);
+      for await (const event of events) onNext(event);
     };
     read().catch((error) => latest.current.onEnd?.(error));
     return () => void events.return();

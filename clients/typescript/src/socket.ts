@@ -25,8 +25,8 @@ export interface SocketListener {
 
 /** How long the server has to accept a connection, in milliseconds. */
 const DIAL_TIMEOUT = 10_000;
-/** The statuses with which another attempt wouldn't help. */
-const FINAL = new Set([403, 404]);
+/** The server's codes with which another attempt wouldn't help. */
+const FINAL = /^(origin_not_allowed|unknown_circle|invalid_circle|not_found)$/;
 
 /** A socket that is being opened or open. */
 export interface Socket {
@@ -40,7 +40,7 @@ export interface Socket {
 export function dial(url: string, WebSocket: SocketClass, listener: SocketListener): Socket {
   let isOpen = false;
   let isOver = false;
-  let status = 0;
+  let status: string | undefined;
   const asking = new AbortController();
   const socket = new WebSocket(url);
   const drop = () => {
@@ -70,11 +70,12 @@ export function dial(url: string, WebSocket: SocketClass, listener: SocketListen
   };
   socket.onerror = (event: { message?: string }) => {
     // Only the package `ws` tells the status.
-    status = Number(/server response: (\d{3})/.exec(event?.message ?? "")?.[1]) || 0;
+    status = /server response: (\d{3})/.exec(String(event?.message))?.[1];
   };
   socket.onclose = async ({ code, reason }: { code: number; reason: string }) => {
     if (isOpen) return end(closed(code, reason));
-    end((await refusalOf(url, status, asking.signal)) ?? new ClosedError("no connection to the server"));
+    const lost = new ClosedError(`no connection to the server${status ? ` (${status})` : ""}`);
+    end((await refusalOf(url, status, asking.signal)) ?? lost);
   };
   return {
     get unsent() {
@@ -92,20 +93,20 @@ function closed(code: number, reason: string): ClosedError {
 }
 
 /**
- * Asks with a plain GET why there is no connection, because a WebSocket of a browser doesn't tell. A page of another
- * origin may not read the answer; then it isn't known.
+ * Asks with a plain GET why there is no connection, because a WebSocket of a browser doesn't tell. Only circled's own answer
+ * counts: a 404 may also come from a proxy whose server is just being replaced. A page may read it, whatever its origin is.
  */
-async function refusalOf(url: string, status: number, signal: AbortSignal): Promise<RefusedError | undefined> {
-  if (status !== 0 && !FINAL.has(status)) return undefined;
-  let message: string | undefined;
+async function refusalOf(
+  url: string,
+  status: string | undefined,
+  signal: AbortSignal,
+): Promise<RefusedError | undefined> {
   try {
     const response = await fetch(url.replace(/^ws/i, "http"), { signal, cache: "no-store", credentials: "omit" });
-    if (FINAL.has(response.status)) {
-      status = response.status;
-      message = (await response.json()).error.message;
-    }
+    const { code, message } = (await response.json()).error;
+    if (FINAL.test(code)) return new RefusedError(response.status, message);
+    // A program that gives the package `ws` an `Origin`: this GET has none, and is not refused for it.
+    if (status === "403" && code === "upgrade_required") return new RefusedError(403, "this Origin may not connect");
   } catch {}
-  return status === 0
-    ? undefined
-    : new RefusedError(status, message ?? `the server refused the connection (${status})`);
+  return undefined;
 }

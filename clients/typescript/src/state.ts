@@ -4,7 +4,7 @@
  *             | waiting     | dialling    | login       | ready       | closed
  *   ----------|-------------|-------------|-------------|-------------|-------
  *   due       | dialling    |             |             |             |
- *   wake      | dialling    |             | (check)     | (check)     |
+ *   wake      | dialling    | (redial)    | (check)     | (check)     |
  *   opened    |             | login       |             |             |
  *   loggedIn  |             |             | ready       |             |
  *   heard     |             |             |             | (steady)    |
@@ -46,8 +46,11 @@ export interface Step {
   readonly effects: readonly Effect[];
 }
 
-/** Something to do: `drop` gives up the socket, `check` asks whether the server is there, `end` tells everybody that it is over. */
-export type Effect = "drop" | "dial" | "login" | "ready" | "check" | "end" | { readonly wait: number };
+/**
+ * Something to do: `drop` gives up the socket, `redial` does so and dials again if the attempt isn't new, `check` asks whether
+ * the server is there, `end` tells everybody that it is over.
+ */
+export type Effect = "drop" | "dial" | "redial" | "login" | "ready" | "check" | "end" | { readonly wait: number };
 
 /** The least and the longest wait before the next attempt, in milliseconds. */
 const SHORTEST = 250;
@@ -56,10 +59,13 @@ const LONGEST = 30_000;
 /** The state before the first attempt; its first input is `due`. */
 export const START: State = { phase: "waiting", failures: 0, wasReady: false, isLate: false };
 
-/** Returns the wait after so many failures in a row: full jitter, up to twice as much after each. `random` is from 0 to 1. */
-export function backoff(failures: number, random: number): number {
+/**
+ * Returns the wait after so many failures in a row: full jitter, up to twice as much after each, and `least` at least.
+ * `random` is from 0 to 1.
+ */
+export function backoff(failures: number, random: number, least = 0): number {
   const most = Math.min(LONGEST, SHORTEST * 2 ** failures);
-  return SHORTEST + random * (most - SHORTEST);
+  return Math.max(SHORTEST + random * (most - SHORTEST), least);
 }
 
 /** Returns the state after an input. */
@@ -67,13 +73,14 @@ export function step(state: State, input: Input, random: number): Step {
   const { phase } = state;
   const stay: Step = { state, effects: [] };
   const to = (next: Partial<State>, ...effects: Effect[]): Step => ({ state: { ...state, ...next }, effects });
+  const close = (error: Error): Step => to({ phase: "closed", error }, "drop", "end");
   if (phase === "closed") return stay;
   switch (input.type) {
     case "due":
       return phase === "waiting" ? to({ phase: "dialling" }, "dial") : stay;
     case "wake":
       if (phase === "waiting") return to({ phase: "dialling", failures: 0 }, "dial");
-      return phase === "dialling" ? stay : to({}, "check");
+      return phase === "dialling" ? to({ failures: 0 }, "redial") : to({}, "check");
     case "opened":
       return phase === "dialling" ? to({ phase: "login" }, "login") : stay;
     case "loggedIn":
@@ -82,20 +89,18 @@ export function step(state: State, input: Input, random: number): Step {
       return phase === "ready" && state.failures > 0 ? to({ failures: 0 }) : stay;
     case "late":
       if (state.wasReady) return stay;
-      return phase === "login"
-        ? to({ isLate: true })
-        : to({ phase: "closed", error: state.error ?? input.error }, "drop", "end");
+      return phase === "login" ? to({ isLate: true }) : close(state.error ?? input.error);
     case "lost": {
       if (phase === "waiting") return stay;
       const { error } = input;
-      if (state.isLate && !state.wasReady) return to({ phase: "closed", error }, "drop", "end");
+      if (state.isLate && !state.wasReady) return close(error);
       const failures = state.failures + 1;
-      const wait = Math.max(backoff(failures, random), error.retryAfter ?? 0);
+      const wait = backoff(failures, random, error.retryAfter);
       return to({ phase: "waiting", failures, error }, "drop", { wait });
     }
     case "refused":
-      return phase === "waiting" ? stay : to({ phase: "closed", error: input.error }, "drop", "end");
+      return phase === "waiting" ? stay : close(input.error);
     case "close":
-      return to({ phase: "closed", error: input.error }, "drop", "end");
+      return close(input.error);
   }
 }

@@ -11,6 +11,7 @@ import {
 } from "./errors.js";
 import type { Feed, Feeds } from "./feeds.js";
 import { type Json, stringify } from "./json.js";
+import { isolated } from "./listener.js";
 
 /** What is watched: a named script of the circle, or a source. */
 export type Query = string | { readonly name: string; readonly version?: string } | { readonly script: string };
@@ -92,7 +93,7 @@ export class Watch<T = Json> implements AsyncIterable<T> {
   subscribe = (listener: (snapshot: Snapshot<T>) => void): (() => void) => {
     const watch = this.#current();
     // The same function may be there twice.
-    const own = (snapshot: Snapshot<T>) => listener(snapshot);
+    const own = isolated(listener);
     watch.#listeners.add(own);
     watch.#start();
     own(watch.#snapshot);

@@ -11,6 +11,7 @@ import {
   ForbiddenError,
   InvalidParamsError,
   NotFoundError,
+  ReplyDroppedError,
   TimeoutError,
   UnansweredError,
 } from "../dist/index.js";
@@ -144,6 +145,19 @@ test("a call whose time is over after its reply was lost may have happened", asy
   network.losesReply = undefined;
   const { value, replayed } = await circle.play('store.incr("n", 1)', null, { requestId: "mine" });
   assert.deepEqual([value, replayed], [1, true]);
+});
+
+test("a call that has happened, but whose reply is not kept, says so", async (t) => {
+  const server = await serve(t, { rest: '[dispatch]\nmax_requests = "4KiB"' });
+  const circle = await newCircle(t, server).connect(server.port);
+  const long = 'store.incr("n", 1); let s = ""; s.pad(1000, \'x\'); s';
+  const play = (n: number) => circle.play(long, null, { requestId: `r${n}` });
+  for (let n = 0; n < 10; n++) await play(n);
+  assert.ok((await play(9)).replayed);
+  const error = await failure(play(0));
+  assert.ok(error instanceof ReplyDroppedError && error instanceof InvalidParamsError, String(error));
+  assert.match(error.message, /has happened/);
+  assert.equal((await circle.storeGet({ key: "n" })).value, 10);
 });
 
 test("a job is submitted once, and waited for", async (t) => {

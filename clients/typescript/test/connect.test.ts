@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:net";
 import { type TestContext, test } from "node:test";
 import { WebSocket } from "ws";
@@ -23,6 +24,13 @@ import { eventually, freePort } from "./harness/server.js";
 const signer = keySigner(SecretKey.generate());
 /** Settings of a server that serves other circles alone. */
 const OTHERS = `[circles]\nopen = false\n[[circle]]\nkey = "${SecretKey.generate().pubkey}"`;
+/** Returns the URL of a server that says nothing. */
+async function muteUrl(t: TestContext): Promise<string> {
+  const mute = createServer((socket) => void socket.on("error", () => {})).listen(0, "127.0.0.1");
+  await once(mute, "listening");
+  t.after(() => mute.close());
+  return `ws://127.0.0.1:${(mute.address() as { port: number }).port}/02${"ab".repeat(32)}`;
+}
 /** A signer that never comes to an end. */
 function hanging(asked: () => void = () => {}): Signer {
   return {
@@ -88,13 +96,32 @@ test("where a WebSocket doesn't tell why it failed, the server is asked", async 
   assert.ok(error instanceof RefusedError && error.status === 404, String(error));
 });
 
+test("a 403 or 404 of a proxy before the server is not final", async (t) => {
+  for (const [status, body] of [
+    [404, "default backend - 404"],
+    [404, '{"error": {"code": 404, "message": "no route"}}'],
+    [403, '{"message": "Forbidden"}'],
+  ] as const) {
+    let asked = 0;
+    const proxy = createHttpServer((_, response) => response.writeHead(status).end(body));
+    proxy.on("upgrade", (_, socket) => {
+      asked++;
+      socket.end(`HTTP/1.1 ${status} No\r\nContent-Length: 0\r\n\r\n`);
+    });
+    proxy.listen(0, "127.0.0.1");
+    await once(proxy, "listening");
+    t.after(() => proxy.close());
+    const url = `ws://127.0.0.1:${(proxy.address() as { port: number }).port}/02${"ab".repeat(32)}`;
+    const error = await failure(connect({ url, signer, WebSocket, timeout: 2000 }));
+    assert.ok(error instanceof ClosedError && error.message.includes(`${status}`), String(error));
+    assert.ok(asked > 1, `it was asked ${asked} times`);
+  }
+});
+
 test("where nothing answers, it ends when the time is over", async (t) => {
   const nobody = `ws://127.0.0.1:${await freePort()}/02${"ab".repeat(32)}`;
   assert.ok((await failure(connect({ url: nobody, signer, WebSocket, timeout: 300 }))) instanceof ClosedError);
-  const mute = createServer((socket) => void socket.on("error", () => {})).listen(0, "127.0.0.1");
-  await once(mute, "listening");
-  t.after(() => mute.close());
-  const url = `ws://127.0.0.1:${(mute.address() as { port: number }).port}/02${"ab".repeat(32)}`;
+  const url = await muteUrl(t);
   assert.ok((await failure(connect({ url, signer, WebSocket, timeout: 300 }))) instanceof ClosedError);
 });
 
@@ -354,6 +381,28 @@ test("when the network or the page is back, it connects at once", async (t) => {
   }
   circle.close();
   assert.equal(circle.getSnapshot().phase, "closed");
+});
+
+test("an attempt that began before the network was back is given up then, a new one isn't", async (t) => {
+  const target = page(t);
+  const server = await FakeServer.start(t);
+  const mute = await muteUrl(t);
+  let sockets = 0;
+  /** The first one gets no answer, as without a network. */
+  class Lost extends WebSocket {
+    constructor(url: string) {
+      super(sockets++ === 0 ? mute : url);
+    }
+  }
+  const begun = performance.now();
+  const connecting = connect({ url: server.url, WebSocket: Lost });
+  const online = setInterval(() => target.dispatchEvent(new Event("online")), 100);
+  t.after(() => clearInterval(online));
+  const circle = await connecting;
+  t.after(() => circle.close());
+  const passed = performance.now() - begun;
+  assert.ok(passed >= 2000 && passed < 8000, `${passed} ms`);
+  assert.equal(sockets, 2);
 });
 
 test("without a signer, a caller may do what anyone may", async (t) => {

@@ -6,6 +6,7 @@ import { Heartbeat } from "../dist/heartbeat.js";
 class Fixture {
   now = 0;
   unsent = 0;
+  isOwed = true;
   readonly did: string[] = [];
   readonly heart = new Heartbeat(() => this.now);
   readonly #tick: (ms: number) => void;
@@ -20,11 +21,17 @@ class Fixture {
     this.heart.start({
       ask: () => void this.did.push(`ask ${this.now}`),
       unsent: () => this.unsent,
+      isOwed: () => this.isOwed,
       onSilent: () => {
         this.did.push(`silent ${this.now}`);
         this.heart.stop();
       },
     });
+  }
+
+  /** Returns how long each connection was, of those that began 100 s after each other and went silent. */
+  silences(): number[] {
+    return this.did.filter((line) => line.startsWith("silent")).map((line) => Number(line.split(" ")[1]) % 100_000);
   }
 
   /** Lets time pass, a second at a time. */
@@ -95,16 +102,23 @@ test("a server that takes what is sent is there", (t) => {
   assert.deepEqual(fixture.did, ["ask 5000", "ask 9000", "silent 13000"]);
 });
 
-test("a connection that is given up soon gets more patience the next time, until one has lived", (t) => {
+test("where no reply is due, one after the other is given up within ten seconds", (t) => {
+  const fixture = new Fixture(t);
+  for (const isOwed of [true, true, false, false, true]) {
+    fixture.isOwed = isOwed;
+    fixture.pass(100_000);
+    fixture.start();
+  }
+  assert.deepEqual(fixture.silences(), [9000, 13_000, 9000, 9000, 21_000]);
+});
+
+test("a connection that is given up soon while replies are due gets more patience the next time, until one has lived", (t) => {
   const fixture = new Fixture(t);
   for (let n = 0; n < 6; n++) {
     fixture.pass(100_000);
     fixture.start();
   }
-  const waits = fixture.did
-    .filter((line) => line.startsWith("silent"))
-    .map((line) => Number(line.split(" ")[1]) % 100_000);
-  assert.deepEqual(waits, [9000, 13_000, 21_000, 37_000, 65_000, 65_000]);
+  assert.deepEqual(fixture.silences(), [9000, 13_000, 21_000, 35_000, 35_000, 35_000]);
   for (let n = 0; n < 20; n++) {
     fixture.pass(4000);
     fixture.heart.heard();

@@ -1,9 +1,15 @@
 import assert from "node:assert/strict";
+import { cpSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { test } from "node:test";
+import { pathToFileURL } from "node:url";
 import { SigningKey, sha256, toUtf8Bytes } from "ethers";
+import { WebSocket } from "ws";
 import { CircleError } from "../dist/index.js";
 import { checkServer, ServerProofError } from "../dist/prove.js";
+import { failure } from "./harness/circle.js";
 import { type Answers, exchange, ORIGIN, refused } from "./harness/exchange.js";
+import { FakeServer } from "./harness/fake.js";
+import { eventually } from "./harness/server.js";
 
 const owner = new SigningKey(`0x${"21".repeat(32)}`);
 const key = new SigningKey(`0x${"22".repeat(32)}`);
@@ -79,4 +85,19 @@ test("a server without a grant is refused only if a proof is required", async ()
   }
   const busy = refused(-32007);
   await assert.rejects(checkServer({ ...exchange({ call: () => Promise.reject(busy) }), circle }, false), busy);
+});
+
+test("where the check of a proof can't be loaded, it is tried again", async (t) => {
+  mkdirSync("build/without-proof", { recursive: true });
+  const folder = mkdtempSync("build/without-proof/");
+  cpSync("dist", folder, { recursive: true });
+  rmSync(`${folder}/proof.js`);
+  const { connect } = (await import(pathToFileURL(`${folder}/index.js`).href)) as typeof import("../dist/index.js");
+  const server = await FakeServer.start(t);
+  server.proof = { result: { grant: {}, signature: "" } };
+  const connecting = failure(connect({ url: server.url, WebSocket, signer: { login: async () => {} } }));
+  await eventually("another attempt", () => server.connections > 1);
+  cpSync("dist/proof.js", `${folder}/proof.js`);
+  const error = await connecting;
+  assert.equal(error.name, "ServerProofError", String(error));
 });

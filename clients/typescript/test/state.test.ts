@@ -28,7 +28,12 @@ const PHASES: Record<Phase, readonly Input["type"][]> = {
 test("each input does what the table says, in each phase", () => {
   const table: Record<Input["type"], Partial<Record<Phase, [Phase, ...unknown[]]>>> = {
     due: { waiting: ["dialling", "dial"] },
-    wake: { waiting: ["dialling", "dial"], login: ["login", "check"], ready: ["ready", "check"] },
+    wake: {
+      waiting: ["dialling", "dial"],
+      dialling: ["dialling", "redial"],
+      login: ["login", "check"],
+      ready: ["ready", "check"],
+    },
     opened: { dialling: ["login", "login"] },
     loggedIn: { login: ["ready", "ready"] },
     heard: {},

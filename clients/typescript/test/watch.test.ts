@@ -88,6 +88,51 @@ test("watches of the same script with the same arguments are one for the server"
   assert.deepEqual(server.methods, ["watch", "whoami", "unsubscribe"]);
 });
 
+test("a listener that throws is reported, and all others are told", async (t) => {
+  const server = await FakeServer.start(t, (method) => ({
+    result: method === "watch" ? { subscription: "1", value: 1, at: 1 } : true,
+  }));
+  const circle = await connect({ url: server.url, WebSocket });
+  t.after(() => circle.close());
+  const reported: unknown[] = [];
+  const { queueMicrotask } = globalThis;
+  globalThis.queueMicrotask = (task) =>
+    queueMicrotask(() => {
+      try {
+        task();
+      } catch (error) {
+        reported.push(error);
+      }
+    });
+  t.after(() => {
+    globalThis.queueMicrotask = queueMicrotask;
+  });
+  const fault = new Error("of the page");
+  const fail = () => {
+    throw fault;
+  };
+  const [phases, seen]: [string[], unknown[]] = [[], []];
+  circle.subscribe(fail);
+  circle.subscribe(({ phase }) => phases.push(phase));
+  const watch = circle.watch("top");
+  watch.subscribe(fail);
+  watch.subscribe(({ status, value }) => seen.push([status, value]));
+  await eventually("the value", () => seen.length === 2);
+  server.notify("value", { subscription: "1", value: 2, at: 2 });
+  await eventually("the new value", () => seen.length === 3);
+  circle.close();
+  assert.deepEqual(seen, [
+    ["loading", undefined],
+    ["live", 1],
+    ["live", 2],
+    ["stale", 2],
+    ["ended", 2],
+  ]);
+  assert.deepEqual(phases, ["ready", "closed"]);
+  await eventually("all reports", () => reported.length === 7);
+  assert.ok(reported.every((error) => error === fault));
+});
+
 test("a loop begins with the value that is, not with one that was", async (t) => {
   const server = await serve(t);
   const circle = await newCircle(t, server).connect(server.port);

@@ -21,6 +21,7 @@ export class FakeServer {
   readonly methods: string[] = [];
   connections = 0;
   answer: Answer;
+  proof: ReturnType<Answer> = NO_PROOF;
 
   private constructor(server: WebSocketServer, answer: Answer) {
     this.#server = server;
@@ -30,7 +31,7 @@ export class FakeServer {
       socket.on("message", (data) => {
         const { id, method, params } = JSON.parse(String(data));
         if (method !== "unsubscribe" || params[0] !== "") this.methods.push(method);
-        const reply = method === "prove" ? NO_PROOF : this.answer(method, params, socket, id);
+        const reply = method === "prove" ? this.proof : this.answer(method, params, socket, id);
         if (reply) socket.send(JSON.stringify({ jsonrpc: "2.0", id, ...reply }));
       });
     });
