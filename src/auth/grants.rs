@@ -11,7 +11,7 @@ use super::{Circle, SecretSource, UnusableSecret};
 /// The time before the end of a grant from which the server warns.
 const NEAR: SignedDuration = SignedDuration::from_hours(14 * 24);
 
-/// The server's own key, and the circles that it speaks for. All grants are valid when they are set up.
+/// The server's own key, and the circles that it speaks for. All grants fit the server; some may have expired.
 #[derive(Debug, Default)]
 pub struct Grants {
     key: Option<SecretKey>,
@@ -32,6 +32,7 @@ pub struct GrantNote {
     number: usize,
     circle: PublicKey,
     ends: Timestamp,
+    has_ended: bool,
 }
 
 /// A reason why a key or a grant can't be used.
@@ -63,14 +64,13 @@ pub(crate) struct OfServer<'a> {
 }
 
 impl Grants {
-    /// Reads the server's key and checks the grants of `circles`.
+    /// Reads the server's key and checks the grants of `circles`. One that has expired is no mistake, but [noted](Self::notes).
     ///
     /// # Errors
     /// All mistakes, each with the key of its setting.
     pub(crate) fn set_up(
         server: &OfServer<'_>,
         circles: &[Circle],
-        now: Timestamp,
     ) -> Result<Self, Vec<(String, UnusableGrant)>> {
         let granted = |circle: &Circle| Some((circle.number, circle.key, circle.grant.clone()?));
         let granted: Vec<_> = circles.iter().filter_map(granted).collect();
@@ -86,7 +86,7 @@ impl Grants {
         };
         let mut mistakes = Vec::new();
         for (number, circle, grant) in granted {
-            match check(&grant, &circle, own, server.origin, now) {
+            match check(&grant, &circle, own, server.origin) {
                 Ok(()) => drop(grants.by_circle.insert(circle, Granted { number, grant })),
                 Err(mistake) => mistakes.push((format!("circle[{number}].grant"), mistake)),
             }
@@ -120,6 +120,7 @@ impl Grants {
                 number: granted.number,
                 circle: *circle,
                 ends,
+                has_ended: ends <= now,
             })
         };
         let mut notes: Vec<_> = self.by_circle.iter().filter_map(near).collect();
@@ -136,10 +137,15 @@ impl Grants {
         self.warn(now);
     }
 
-    /// Logs the grants that end soon.
+    /// Logs the grants that end soon, or have ended.
     pub fn warn(&self, now: Timestamp) {
-        for GrantNote { circle, ends, .. } in self.notes(now) {
-            tracing::warn!(%circle, %ends, "a grant ends soon: have the circle's owner make a new one (`circled grant`)");
+        for note in self.notes(now) {
+            let GrantNote { circle, ends, .. } = note;
+            if note.has_ended {
+                tracing::error!(%circle, %ends, "a grant has ended, so this server does not prove that it speaks for the circle: have its owner make a new one (`circled grant`)");
+            } else {
+                tracing::warn!(%circle, %ends, "a grant ends soon: have the circle's owner make a new one (`circled grant`)");
+            }
         }
     }
 
@@ -156,10 +162,15 @@ impl fmt::Display for GrantNote {
             number,
             circle,
             ends,
+            has_ended,
         } = self;
+        let how = match has_ended {
+            true => "has ended, so there is no proof since",
+            false => "ends at",
+        };
         write!(
             f,
-            "circle[{number}].grant: ends at {ends}: have the owner of {circle} make a new one (`circled grant`)"
+            "circle[{number}].grant: {how} {ends}: have the owner of {circle} make a new one (`circled grant`)"
         )
     }
 }
@@ -180,11 +191,11 @@ fn check(
     circle: &PublicKey,
     own: Option<PublicKey>,
     origin: Option<&Origin>,
-    now: Timestamp,
 ) -> Result<(), UnusableGrant> {
     let own = own.ok_or(UnusableGrant::NoKey)?;
     let origin = origin.ok_or(UnusableGrant::NoOrigin)?;
-    grant.check(circle, origin, now)?;
+    // Whether its time is over is noted: the other circles need the server.
+    grant.check(circle, origin, Timestamp::MIN)?;
     if grant.server != own {
         return Err(UnusableGrant::OtherKey {
             granted: grant.server,
@@ -237,7 +248,7 @@ mod tests {
             base: Path::new(""),
             variable: &|_| None,
         };
-        let mistakes = Grants::set_up(&server, &[circle.unwrap()], now());
+        let mistakes = Grants::set_up(&server, &[circle.unwrap()]);
         mistakes.map_err(|mistakes| {
             let texts = mistakes
                 .iter()
@@ -266,12 +277,6 @@ mod tests {
             (&right, Some(3), true, "is for the server key"),
             (&forged, Some(2), true, "not signed by the circle's key"),
             (&other, Some(2), true, "not for wss://circles.example.org"),
-            (
-                &grant("wss://circles.example.org", 2, days(0)),
-                Some(2),
-                true,
-                "has expired",
-            ),
         ] {
             let told = set_up(grant, key_of_server, has_origin).unwrap_err();
             assert!(told.starts_with("circle[0].grant "), "{told}");
@@ -283,8 +288,19 @@ mod tests {
     fn a_grant_that_ends_soon_is_noted() {
         let grant = grant("wss://circles.example.org", 2, days(90));
         let grants = set_up(&grant, Some(2), true).unwrap();
-        for (after, notes) in [(days(75), 0), (days(77), 1), (days(91), 1)] {
-            assert_eq!(grants.notes(now() + after).len(), notes, "{after}");
+        for (after, told) in [
+            (days(75), None),
+            (days(77), Some("circle[0].grant: ends at")),
+            (days(90), Some("circle[0].grant: has ended")),
+        ] {
+            let notes = grants.notes(now() + after);
+            let notes: Vec<_> = notes.iter().map(ToString::to_string).collect();
+            assert_eq!(notes.len(), usize::from(told.is_some()), "{after}");
+            assert!(
+                notes
+                    .iter()
+                    .all(|note| note.contains(told.unwrap_or_default()))
+            );
         }
     }
 }

@@ -44,7 +44,7 @@ impl SetUp {
             base: &settings.base,
             variable: &variable,
         };
-        let grants = Grants::set_up(&server, &settings.circle, Timestamp::now());
+        let grants = Grants::set_up(&server, &settings.circle);
         match (providers, grants) {
             (Ok(providers), Ok(grants)) => Ok(Self { providers, grants }),
             (providers, grants) => {

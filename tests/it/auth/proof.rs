@@ -13,7 +13,7 @@ use tokio_tungstenite::{accept_async, tungstenite::Message};
 
 use crate::harness::{
     backend::on_both,
-    server::{Builder, TestServer, Ws, circle, key, within},
+    server::{Builder, TestServer, Ws, circle, eventually, key, within},
 };
 
 const ORIGIN: &str = "wss://circles.example.org";
@@ -262,7 +262,6 @@ async fn a_grant_that_does_not_fit_the_server_is_refused_at_the_start() {
             own(),
             "not for wss://circles.example.org",
         ),
-        (&grant(ORIGIN, days(-1)), own(), "has expired"),
         (&forged, own(), "is not signed by the circle's key"),
         (&right, key(41), "is for the server key"),
     ] {
@@ -285,6 +284,37 @@ async fn a_grant_that_does_not_fit_the_server_is_refused_at_the_start() {
         "{log}"
     );
     assert!(!log.contains("hunter2"), "{log}");
+}
+
+#[tokio::test]
+async fn a_grant_that_has_expired_keeps_no_server_from_starting() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |grant: &Grant| write(folder.path(), &settings(Some(grant)), &own());
+    let expired = grant(ORIGIN, days(-1));
+    let told = |line: &Value| {
+        line["level"] == "ERROR"
+            && line["circle"] == circle().to_string()
+            && line["message"].as_str().unwrap().contains("has ended")
+    };
+    let mut server = write(&expired).start().await;
+    server.logged("that it has ended", told).await;
+    let mut session = server.connect().await;
+    let params = json!([challenge()]);
+    let error = session.call("prove", params.clone()).await.unwrap_err();
+    assert_eq!(error["code"], -32006, "{error}");
+    assert_eq!(error["data"], json!({ "what": "grant" }));
+    // SIGHUP takes up a new one, and one that has expired.
+    let valid = grant(ORIGIN, days(90));
+    for grant in [valid, expired] {
+        drop(write(&grant));
+        server.signal(Signal::HUP);
+        let is_valid = grant.expires > Timestamp::now();
+        eventually("the other grant", async || {
+            let proof = session.call("prove", params.clone()).await;
+            proof.is_ok() == is_valid
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

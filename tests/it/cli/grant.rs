@@ -87,6 +87,14 @@ fn a_grant_is_printed_for_the_settings_and_as_json() {
         told.contains("circle[0].grant") && told.contains("not signed by the circle's key"),
         "{told}"
     );
+    let past = Timestamp::from_second(before - 60).unwrap();
+    let expired = Grant::sign(&key(1), key(40).public(), &origin, past).unwrap();
+    let (code, out, told) = check(&settings(&format!(
+        "grant = {{ server = \"{}\", origin = \"{ORIGIN}\", expires = \"{past}\", signature = \"{}\" }}\n",
+        expired.server, expired.signature
+    )));
+    assert_eq!((code, out.as_str()), (Some(0), "ok\n"), "{told}");
+    assert!(told.contains("circle[0].grant: has ended"), "{told}");
     let (code, _, told) = check(&settings("grant = { server = \"02\" }\n"));
     assert_eq!(code, Some(1));
     assert!(told.contains("circle[0].grant"), "{told}");
