@@ -1,11 +1,11 @@
 //! `GET /<circle_pk>`: turns a request into a session.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     Extension,
     extract::{Path, Request, State, rejection::PathRejection},
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use circled_protocol::PublicKey;
@@ -34,6 +34,24 @@ pub(super) enum Refused {
     ForeignPage,
     NotAnUpgrade,
     MalformedUpgrade,
+}
+
+impl Refused {
+    /// Returns the response. A browser's WebSocket doesn't tell a page why it failed, so a page that may connect may read
+    /// it (`page`: its `Origin`). Any other reads only that it may not: which circles are served is not for all pages.
+    fn told_to(self, page: Result<Option<HeaderValue>, Self>) -> Response {
+        let (refused, reader) = match page {
+            Ok(page) => (self, page),
+            Err(foreign) => (foreign, Some(HeaderValue::from_static("*"))),
+        };
+        let mut response = refused.into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::VARY, HeaderValue::from_static("origin"));
+        if let Some(reader) = reader {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, reader);
+        }
+        response
+    }
 }
 
 impl IntoResponse for Refused {
@@ -75,11 +93,7 @@ impl IntoResponse for Refused {
                 "a WebSocket handshake needs exactly one Sec-WebSocket-Key: 16 bytes in base64 (RFC 6455, section 4.1)",
             ),
         };
-        let mut response = refuse(status, code, message);
-        // A browser's WebSocket doesn't tell a page why it failed, so any page may ask. No refusal has a secret.
-        let anyone = HeaderValue::from_static("*");
-        let headers = response.headers_mut();
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, anyone);
+        let response = refuse(status, code, message);
         match self {
             Self::NotAnUpgrade => {
                 let headers = [
@@ -108,18 +122,56 @@ impl From<NotAHandshake> for Refused {
     }
 }
 
-pub(super) async fn not_found() -> Refused {
-    Refused::NoSuchPath
+pub(super) async fn not_found(
+    State(state): State<Arc<super::State>>,
+    headers: HeaderMap,
+) -> Response {
+    Refused::NoSuchPath.told_to(page_of(&state, &headers))
 }
 
-pub(super) async fn not_a_get() -> Refused {
-    Refused::NotAGet
+pub(super) async fn not_a_get(
+    State(state): State<Arc<super::State>>,
+    headers: HeaderMap,
+) -> Response {
+    Refused::NotAGet.told_to(page_of(&state, &headers))
 }
 
 pub(super) async fn upgrade(
     State(state): State<Arc<super::State>>,
     circle: Result<Path<String>, PathRejection>,
     Extension(Client(client)): Extension<Client>,
+    request: Request,
+) -> Response {
+    let page = page_of(&state, request.headers());
+    let begun = match &page {
+        Ok(page) => begin(state, circle, client, page.as_ref(), request),
+        Err(foreign) => Err(*foreign),
+    };
+    begun.unwrap_or_else(|refused| refused.told_to(page))
+}
+
+/// Returns the `Origin` of the web page that sends a request, if one does and it may connect.
+fn page_of(state: &super::State, headers: &HeaderMap) -> Result<Option<HeaderValue>, Refused> {
+    // An Origin that isn't text, or not the only one, was not allowed.
+    let mut pages = headers.get_all(header::ORIGIN).iter();
+    let page = match (pages.next(), pages.next()) {
+        (Some(page), None) => page,
+        (Some(_), Some(_)) => return Err(Refused::ForeignPage),
+        (None, _) => return Ok(None),
+    };
+    let is_admitted = state.origins.admits(page.to_str().ok().or(Some("")));
+    match is_admitted {
+        true => Ok(Some(page.clone())),
+        false => Err(Refused::ForeignPage),
+    }
+}
+
+/// Begins a session.
+fn begin(
+    state: Arc<super::State>,
+    circle: Result<Path<String>, PathRejection>,
+    client: IpAddr,
+    page: Option<&HeaderValue>,
     request: Request,
 ) -> Result<Response, Refused> {
     let (mut parts, _) = request.into_parts();
@@ -132,16 +184,7 @@ pub(super) async fn upgrade(
     if !state.shared.access.serves(&circle) {
         return Err(Refused::UnknownCircle);
     }
-    // An Origin that isn't text, or not the only one, was not allowed.
-    let mut pages = parts.headers.get_all(header::ORIGIN).iter();
-    let page = match (pages.next(), pages.next()) {
-        (Some(page), None) => Some(page.to_str().unwrap_or_default()),
-        (Some(_), Some(_)) => Some(""),
-        (None, _) => None,
-    };
-    if !state.origins.admits(page) {
-        return Err(Refused::ForeignPage);
-    }
+    let page = page.and_then(|page| page.to_str().ok());
     let page = page.and_then(crate::auth::host_of_page);
     handshake::check(&parts.method, parts.version, &parts.headers)?;
     let upgrade = Upgrade::of(&mut parts).ok_or(Refused::NotAnUpgrade)?;

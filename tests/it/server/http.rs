@@ -105,22 +105,55 @@ async fn a_closed_server_serves_its_own_circles_only() {
 }
 
 #[tokio::test]
-async fn any_page_may_read_why_it_can_not_connect() {
-    let server = TestServer::start().await;
-    let (circle, own) = (
-        format!("/{COMPRESSED}"),
-        format!("http://{}", server.address),
-    );
-    for (path, page, status) in [
-        (circle.as_str(), "https://evil.example", 403),
-        ("/02", "https://evil.example", 404),
-        (&circle, &own, 426),
-    ] {
-        let refused = server.get(path, &[("Origin", page)]).await;
+async fn a_page_that_may_connect_may_read_why_it_can_not() {
+    let app = "https://app.example";
+    let server = TestServer::builder()
+        .toml(format!(
+            "[server]\nallowed_origins = [\"{app}\"]\n[circles]\nopen = false\n[[circle]]\nkey = \"{UNCOMPRESSED}\""
+        ))
+        .start()
+        .await;
+    let (served, unknown) = (format!("/{COMPRESSED}"), format!("/{}", circle()));
+    for (path, status) in [(&served, 426), (&unknown, 404), (&"/02".to_owned(), 404)] {
+        let refused = server.get(path, &[("Origin", app)]).await;
         refused.assert_is_an_error(status);
-        let readers = refused.header("access-control-allow-origin");
-        assert_eq!(readers, Some("*"), "{status}");
+        let reader = refused.header("access-control-allow-origin");
+        assert_eq!(
+            (reader, refused.header("vary")),
+            (Some(app), Some("origin"))
+        );
+        let plain = server.get(path, &[]).await;
+        plain.assert_is_an_error(status);
+        assert_eq!(plain.header("access-control-allow-origin"), None);
     }
+}
+
+/// No page of another site learns which circles a server in the same network serves.
+#[tokio::test]
+async fn any_other_page_reads_only_that_it_may_not_connect() {
+    let server = TestServer::builder()
+        .toml(format!(
+            "[circles]\nopen = false\n[[circle]]\nkey = \"{UNCOMPRESSED}\""
+        ))
+        .start()
+        .await;
+    let (served, unknown) = (format!("/{COMPRESSED}"), format!("/{}", circle()));
+    let mut told = Vec::new();
+    for path in [&served, &unknown, "/02", "/", "/ws/more"] {
+        let refused = server
+            .get(path, &[("Origin", "https://evil.example")])
+            .await;
+        refused.assert_is_an_error(403);
+        let readers = refused.header("access-control-allow-origin");
+        assert_eq!(readers, Some("*"), "{path}");
+        told.push(refused.json());
+    }
+    assert!(told.windows(2).all(|both| both[0] == both[1]), "{told:?}");
+    let own = format!("http://{}", server.address);
+    let refused = server.get(&served, &[("Origin", &own)]).await;
+    refused.assert_is_an_error(426);
+    let reader = refused.header("access-control-allow-origin");
+    assert_eq!(reader, Some(&*own));
 }
 
 #[tokio::test]
