@@ -11,6 +11,9 @@ use super::login::ScriptSource;
 /// The characters of a long line that are shown on each side of a column.
 const AROUND: usize = 60;
 
+/// The exit code of what is done, though its output is lost.
+const DONE: u8 = 9;
+
 /// A call that failed, for its error message.
 pub(super) struct FailedRun<'a> {
     /// The script, if the call ran one.
@@ -31,6 +34,7 @@ pub(super) fn exit_code(error: &Error) -> u8 {
         Error::Behind => 7,
         Error::Challenge(_) | Error::Proof(_) | Error::NoProof | Error::Unsigned(..) => 4,
         Error::Unanswered { last, .. } => exit_code(last),
+        error if error.has_run() => DONE,
         Error::Rpc(error) => match error.code {
             code::EXECUTION_ERROR => 1,
             code::INVALID_PARAMS => 2,
@@ -52,6 +56,9 @@ pub(super) fn explain(error: &Error, run: &FailedRun<'_>) -> String {
             explain(last, run),
             printable(request_id)
         );
+    }
+    if error.has_run() {
+        return "error: the script has run, and what it changes is changed; the server keeps its result no more\n  = help: do not send it again: read what it has changed".to_owned();
     }
     let mut text = error.to_string();
     if let Error::Rpc(error) = error {
@@ -116,6 +123,7 @@ fn help(error: &Error, run: &FailedRun<'_>) -> Option<String> {
                 .to_owned(),
         );
     }
+    let is_unknown_device = error.is_unknown_device();
     let error = match error {
         Error::Challenge(_) => {
             return Some("this server may be passing on the login of another one, or its server.public_url is not what you dialled".to_owned());
@@ -167,7 +175,7 @@ fn help(error: &Error, run: &FailedRun<'_>) -> Option<String> {
                 None => "a device key will not do for that: give --key FILE".to_owned(),
             },
         ),
-        (code::INVALID_CREDENTIALS, _) if error.data["reason"] == "unknown_device" => Some(
+        (code::INVALID_CREDENTIALS, _) if is_unknown_device => Some(
             "the device key was removed, or has expired: `circled login URL --key FILE --device` makes another"
                 .to_owned(),
         ),
@@ -362,6 +370,14 @@ mod tests {
             explain(&error, &run("throw")),
             "error: no \\u{1b}[2J\n --> script:1:1\n  |\n1 | throw\n  | ^"
         );
+        let dropped = json!({ "reason": "reply_dropped" });
+        let error = rpc(code::INVALID_PARAMS, "Invalid Params", dropped);
+        let told = explain(&error, &run(""));
+        assert!(
+            told.contains("has run") && told.contains("do not send it again"),
+            "{told}"
+        );
+        assert_eq!(exit_code(&error), 9);
         let error = rpc(code::CONFLICT, "Conflict", json!({ "dead": 7 }));
         assert_eq!(
             explain(&error, &run("")),

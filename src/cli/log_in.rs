@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use circled_client::{Client, Error};
+use circled_client::Error;
 use circled_protocol::{DeviceSecretKey, Scope, methods::Device};
 use clap::{ArgGroup, Args};
 use jiff::Timestamp;
@@ -154,19 +154,27 @@ fn remove(login: &Login, place: &Place) -> anyhow::Result<ExitCode> {
     let kept = place.find()?;
     let kept = kept.context("no device key is kept for this circle")?;
     let device = kept.read()?.public();
-    let deleted = std::cell::RefCell::new(Ok(()));
-    let code = login.run(
-        None,
-        async |client: &Client| match client.remove_device_key(&device).await {
-            // The server closes the session with the key.
-            Ok(_) | Err(Error::Closed(_)) => Ok(device),
-            Err(error) => Err(error),
+    let mut deleted = Ok(());
+    let code = login.run_connecting(
+        async |key| {
+            let removed = match login.connect(key).await {
+                Ok(client) => match client.remove_device_key(&device).await {
+                    // The server closes the session with the key.
+                    Ok(_) | Err(Error::Closed(_)) => Ok(()),
+                    Err(error) => Err(error),
+                },
+                Err(error) => Err(error),
+            };
+            match removed {
+                Err(error) if !error.is_unknown_device() => return Err(error),
+                // It has expired, or was removed elsewhere.
+                Ok(()) | Err(_) => {}
+            }
+            deleted = kept.delete();
+            Ok(device)
         },
-        |_| {
-            *deleted.borrow_mut() = kept.delete();
-            io::Result::Ok(())
-        },
+        |_| io::Result::Ok(()),
     );
-    deleted.into_inner()?;
+    deleted?;
     Ok(code)
 }

@@ -36,7 +36,10 @@ pub(super) fn exit_codes(own: &[(u8, &str)], examples: &str) -> String {
         ),
         (5, "the caller may not do that in this circle"),
         (7, "the server is too busy, or stopping: try again later"),
-        (9, "it is done, but the output could not be written"),
+        (
+            9,
+            "it is done, but the output could not be written, or is kept no more",
+        ),
     ];
     codes.retain(|(code, _)| own.iter().all(|(other, _)| other != code));
     codes.extend(own);
@@ -179,6 +182,15 @@ impl Login {
             answer
         };
         self.end(source, connected, print)
+    }
+
+    /// Does work that connects by itself, and prints its result or error.
+    pub(super) fn run_connecting<T: Serialize>(
+        &self,
+        work: impl AsyncFnOnce(&LoginKey) -> Result<T, Error>,
+        print: impl FnOnce(&T) -> io::Result<()>,
+    ) -> ExitCode {
+        self.end(None, work, self.or_json(print))
     }
 
     /// Returns the key of the file, or else the device key that is kept for the circle.

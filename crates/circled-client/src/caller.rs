@@ -29,7 +29,8 @@ const TOO_LARGE: u16 = 1009;
 ///
 /// Calls run at the same time over one connection. A call that isn't answered is asked again if the connection was lost,
 /// or the server can't reach its store or is stopping, until its `timeout_ms` is over, or for a minute if it has none. A
-/// reply whose `replayed` is true is that of an earlier run. [`Error::Unanswered`] says that the call may have happened.
+/// reply whose `replayed` is true is that of an earlier run. [`Error::Unanswered`] says that the call may have happened;
+/// [`Error::has_run`] that it has, and its reply is kept no more.
 ///
 /// To a server of an older version, which knows no ids, a call is sent once, without one.
 ///
@@ -193,7 +194,7 @@ impl Caller {
                 if !leaves_open(&error) {
                     return Err(error);
                 }
-            } else if is_of_run(&error) {
+            } else if error.has_run() || is_of_run(&error) {
                 return Err(error);
             } else if !error.may_pass() {
                 return Err(unanswered(error));
@@ -271,5 +272,28 @@ fn leaves_open(error: &Error) -> bool {
 /// Returns whether a call with this error has run now, so it hadn't before.
 fn is_of_run(error: &Error) -> bool {
     let codes = [code::EXECUTION_ERROR, code::NOT_FOUND, code::INVALID_PARAMS];
-    matches!(error, Error::Rpc(error) if codes.contains(&error.code))
+    !error.has_run() && matches!(error, Error::Rpc(error) if codes.contains(&error.code))
+}
+
+#[cfg(test)]
+mod tests {
+    use circled_protocol::RpcError;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_dropped_reply_is_that_of_a_run_before() {
+        let refused = |reason: &str| {
+            Error::Rpc(RpcError {
+                code: code::INVALID_PARAMS,
+                message: "Invalid Params".to_owned(),
+                data: json!({ "reason": reason }),
+            })
+        };
+        let dropped = refused("reply_dropped");
+        assert!(dropped.has_run() && !is_of_run(&dropped) && !dropped.may_pass());
+        let reused = refused("request_id_reused");
+        assert!(!reused.has_run() && is_of_run(&reused));
+    }
 }

@@ -115,6 +115,20 @@ impl Error {
         error.code == code::INVALID_PARAMS && reason.contains("unknown field `request_id`")
     }
 
+    /// Returns true if the call has run before, and its reply is kept no more: it must not be sent again with another id.
+    pub fn has_run(&self) -> bool {
+        self.has_reason(code::INVALID_PARAMS, "reply_dropped")
+    }
+
+    /// Returns true if the login was by a device key that was removed, has expired, or acts for nobody in the circle.
+    pub fn is_unknown_device(&self) -> bool {
+        self.has_reason(code::INVALID_CREDENTIALS, "unknown_device")
+    }
+
+    fn has_reason(&self, code: i32, reason: &str) -> bool {
+        matches!(self, Self::Rpc(error) if error.code == code && error.data["reason"] == reason)
+    }
+
     /// Returns the time after which to try again, if the server gave one.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

@@ -135,6 +135,14 @@ async fn a_removed_device_key_is_told() {
         4,
         "`circled login URL --key FILE --device` makes another",
     );
+    // What is gone at the server is removed here.
+    printed(&circled(config, &["login", &url, "--remove"]));
+    assert!(files(config).is_empty(), "{:?}", files(config));
     printed(&circled(config, &login));
     assert_eq!(printed(&circled(config, &["play", &url, "1"])), "1\n");
+    let removed = circled(config, &["login", &url, "--remove", "--json"]);
+    assert!(printed(&removed).starts_with('"'), "{removed:?}");
+    assert!(files(config).is_empty(), "{:?}", files(config));
+    let listed = ok(&mut wallet, "list_device_keys", json!([])).await;
+    assert_eq!(listed["device_keys"], json!([]));
 }
