@@ -4,7 +4,7 @@
 //! that isn't there, and is deleted when its place is needed.
 
 use circled_protocol::{
-    DeviceKey, PublicKey, Scope,
+    DeviceKey, Permission, PublicKey, Scope,
     methods::{AddDeviceKey, Device},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -52,6 +52,15 @@ impl DeviceRecord {
             .is_none_or(|last| now.duration_since(last) >= USE_NOTED_FOR)
     }
 
+    /// Returns the scope of a device key that acts for a caller; `record`: the key's, if there is one.
+    ///
+    /// # Errors
+    /// [`RunError::UnknownDevice`].
+    pub fn scope_for(record: Option<Self>, caller: &PublicKey) -> Result<Scope, RunError> {
+        let record = record.filter(|record| record.caller == *caller);
+        Ok(record.ok_or(RunError::UnknownDevice)?.scope)
+    }
+
     fn into_view(self, pubkey: DeviceKey) -> Device {
         Device {
             pubkey,
@@ -61,6 +70,20 @@ impl DeviceRecord {
             added_at: self.added_at,
             last_used_at: self.last_used_at,
         }
+    }
+}
+
+/// Checks that the scope of a device key has all of these permissions.
+///
+/// # Errors
+/// [`RunError::OutOfScope`].
+pub fn check_scope(
+    scope: &Scope,
+    needs: impl IntoIterator<Item = Permission>,
+) -> Result<(), RunError> {
+    match needs.into_iter().find(|needs| !scope.permits(needs)) {
+        Some(needs) => Err(RunError::OutOfScope { needs: Some(needs) }),
+        None => Ok(()),
     }
 }
 

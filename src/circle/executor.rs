@@ -10,7 +10,8 @@ use circled_protocol::{Permission, PublicKey, Role};
 use jiff::Timestamp;
 
 use super::{
-    Caller, JobSpec, Procedure, QueryScript, Settings, Task, find_device, has_script,
+    Caller, DeviceRecord, JobSpec, Procedure, QueryScript, Settings, Task, check_scope,
+    find_device, has_script,
     job_spec::NeedsOwnKey,
     list_role,
     members::{CirclePeople, role},
@@ -198,16 +199,11 @@ fn admit_device(job: &JobSpec<'_>, transaction: &mut Transaction) -> Result<(), 
         return Ok(());
     };
     let record = find_device(transaction, device, Timestamp::now())?;
-    let record = record.filter(|record| record.caller == *key);
-    let scope = record.ok_or(RunError::UnknownDevice)?.scope;
+    let scope = DeviceRecord::scope_for(record, key)?;
     let own = job.task.permission();
     let own = own.map_err(|NeedsOwnKey| RunError::OutOfScope { needs: None })?;
     let submitted = job.durable.is_some().then_some(Permission::Jobs);
-    let lacking = own.into_iter().chain(submitted);
-    match { lacking }.find(|needs| !scope.permits(needs)) {
-        Some(needs) => Err(RunError::OutOfScope { needs: Some(needs) }),
-        None => Ok(()),
-    }
+    check_scope(&scope, own.into_iter().chain(submitted))
 }
 
 /// Checks that the caller may run a job.

@@ -15,7 +15,9 @@ mod store_reads;
 #[cfg(test)]
 mod tests;
 
-pub use devices::{DEVICE_ADDED, DEVICE_REMOVED, DeviceRecord, device_record_key, find_device};
+pub use devices::{
+    DEVICE_ADDED, DEVICE_REMOVED, DeviceRecord, check_scope, device_record_key, find_device,
+};
 pub use executor::Executor;
 pub use job_spec::{Caller, JobSpec, QueryScript, Task};
 pub use members::{list_role, member_key};

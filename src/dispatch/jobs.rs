@@ -13,7 +13,7 @@ use super::{
     retry_dead::DeadJobs,
     submission::Input,
 };
-use crate::{memory::MemoryBudget, script, store::Unavailable};
+use crate::{circle::Caller, memory::MemoryBudget, script, store::Unavailable};
 
 /// Some of the jobs of all circles.
 #[derive(Debug, Clone)]
@@ -221,12 +221,14 @@ impl Jobs {
         }
     }
 
-    /// Runs a dead or cancelled job again, from the first try. Returns true if there is such a job.
+    /// Runs a dead or cancelled job again, from the first try; `by`: the caller who asks for that, if one does. Returns true
+    /// if there is such a job.
     pub(super) async fn retry_in(
         self,
         circle: PublicKey,
         id: JobId,
         rerun: Rerun,
+        by: Option<Caller<'static>>,
         viewer: Viewer,
     ) -> Result<bool, Unavailable> {
         // What it runs on is in memory until it is written.
@@ -239,7 +241,8 @@ impl Jobs {
                 blocking(move || {
                     let _permit = permit;
                     let input = rerun.changes().then(|| jobs.input_in(&circle, id));
-                    jobs.retry_in(circle, id, &rerun, input.transpose()?.flatten())
+                    let input = input.transpose()?.flatten();
+                    jobs.retry_in(circle, id, &rerun, input, by.as_ref())
                 })
                 .await
             }
@@ -248,7 +251,7 @@ impl Jobs {
                     true => jobs.input_in(circle, id).await?,
                     false => None,
                 };
-                let retried = jobs.retry_in(circle, id, &rerun, input);
+                let retried = jobs.retry_in(circle, id, &rerun, input, by.as_ref());
                 jobs.confirmed(circle, retried).await
             }
         }

@@ -42,7 +42,7 @@ pub use submission::Submission;
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use circled_protocol::{DeviceKey, JobId, PublicKey};
+use circled_protocol::{DeviceKey, JobId, Permission, PublicKey};
 use uuid::Uuid;
 
 use crate::{
@@ -388,20 +388,22 @@ impl Dispatcher {
         }
     }
 
-    /// Returns whether the device key by which a caller acts, if they do, is theirs still.
+    /// Checks that the device key by which a caller acts, if they do, is theirs still, and has these permissions.
     ///
     /// # Errors
-    /// It can't be read.
-    pub async fn is_acting(
+    /// [`RunError::UnknownDevice`], [`RunError::OutOfScope`]; [`RunError::Unavailable`] if it can't be read.
+    pub async fn check_device(
         &self,
         circle: PublicKey,
         caller: &Caller<'_>,
-    ) -> Result<bool, Unavailable> {
+        needs: Option<Permission>,
+    ) -> Result<(), RunError> {
         let Caller::Device { key, device } = caller else {
-            return Ok(true);
+            return Ok(());
         };
-        let record = self.device(circle, *device).await?;
-        Ok(record.is_some_and(|record| record.caller == *key))
+        let record = self.device(circle, *device).await;
+        let record = record.map_err(|Unavailable| RunError::Unavailable)?;
+        circle::check_scope(&DeviceRecord::scope_for(record, key)?, needs)
     }
 
     /// Listens to a circle's events. From then on, none is missed.

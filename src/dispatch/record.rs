@@ -453,8 +453,14 @@ impl JobRecord {
         matches!(self.status, Status::Dead | Status::Cancelled)
     }
 
-    /// Has a dead or cancelled job run again, from the first try: at its time, if that is still to come.
-    pub(super) fn retry(&mut self, now: Timestamp) {
+    /// Has a dead or cancelled job run again, from the first try: at its time, if that is still to come. If its submitter
+    /// retries it, it runs by the key that they use now.
+    pub(super) fn retry(&mut self, now: Timestamp, by: Option<&Caller<'_>>) {
+        if let Some(by) = by
+            && by.key().copied() == self.submitter()
+        {
+            self.device = by.device().copied();
+        }
         self.status = Status::Pending;
         self.tries = 0;
         self.crashes = 0;
@@ -493,6 +499,7 @@ impl JobRecord {
             job_id: self.id,
             circle: self.circle,
             caller: self.caller,
+            device: self.device,
             name: self.name,
             version: self.version,
             event_id: self.event_id,

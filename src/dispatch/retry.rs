@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{Dispatcher, JobRecord, Viewer, submission::Input};
 use crate::{
-    circle::{self, Compiler, Executor, Pinned},
+    circle::{self, Caller, Compiler, Executor, Pinned},
     script::RunError,
     store::{NewEvent, SubmittedJob, Transaction, Unavailable, Value},
 };
@@ -87,17 +87,18 @@ impl Rerun {
     }
 
     /// Returns the job that runs again, as a commit takes it, and the event of that; nothing if it isn't over. `stored`:
-    /// its record as it is stored; `input`: its input, if that changes.
+    /// its record as it is stored; `input`: its input, if that changes; `by`: the caller who retries it, if one does.
     pub(super) fn submitted(
         &self,
         mut job: JobRecord,
         stored: &[u8],
         mut input: Option<Input>,
+        by: Option<&Caller<'_>>,
     ) -> Option<(SubmittedJob, NewEvent)> {
         if !job.may_be_retried() || self.changes() && input.is_none() {
             return None;
         }
-        job.retry(Timestamp::now());
+        job.retry(Timestamp::now(), by);
         if let Some(input) = &mut input {
             self.apply(&mut job, input);
         }
@@ -217,11 +218,14 @@ impl Dispatcher {
         &self,
         id: JobId,
         circle: PublicKey,
-        asker: Option<(PublicKey, Uuid)>,
+        asker: Option<(Caller<'static>, Uuid)>,
         version: Option<String>,
     ) -> Result<Retried, NotRetried> {
-        let (caller, session) = asker.unzip();
-        let viewer = caller.map_or(Viewer::Operator, |key| Viewer::Caller(Some(key)));
+        let (by, session) = asker.unzip();
+        let caller = by.as_ref().and_then(Caller::key).copied();
+        let viewer = by
+            .as_ref()
+            .map_or(Viewer::Operator, |_| Viewer::Caller(caller));
         let found = self.jobs().record_in(circle, id, viewer).await?;
         let job = found.ok_or(NotRetried::NotOver)?;
         if !job.may_be_retried() {
@@ -246,7 +250,7 @@ impl Dispatcher {
                 .await?
         };
         let retried = rerun.summary(&job);
-        if self.jobs().retry_in(circle, id, rerun, viewer).await? {
+        if self.jobs().retry_in(circle, id, rerun, by, viewer).await? {
             Ok(retried)
         } else {
             Err(NotRetried::NotOver)

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{Dispatcher, JobRecord, NotRetried, Status, Viewer};
-use crate::store::Unavailable;
+use crate::{circle::Caller, store::Unavailable};
 
 /// Jobs that are retried at once.
 const AT_ONCE: usize = 16;
@@ -96,6 +96,7 @@ impl Dispatcher {
             let viewer = Viewer::Caller(Some(asker.0));
             let (ids, next) = self.jobs().dead(wanted.clone(), viewer).await?;
             let retries = ids.into_iter().map(async |id| {
+                let asker = (Caller::Key(asker.0), asker.1);
                 let retried = self.retry(id, circle, Some(asker), None).await;
                 (id, retried)
             });

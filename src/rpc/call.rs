@@ -51,7 +51,7 @@ pub enum Handled<'a> {
 /// The reason why a request has to wait for its turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Costly {
-    /// The request shows credentials.
+    /// The request shows credentials, or a proof.
     Login,
     /// The request's parameters are long.
     Long,
@@ -238,7 +238,8 @@ fn refuse(id: Option<Id<'_>>, error: &Error, memory: &MemoryBudget) -> Reply {
 
 impl Costly {
     fn of(method: Option<&Method>, request: &Request<'_>) -> Option<Self> {
-        if method.is_some_and(|method| method.needs == Needs::Credentials) {
+        let shows = [Needs::Credentials, Needs::Proof];
+        if method.is_some_and(|method| shows.contains(&method.needs)) {
             Some(Self::Login)
         } else if request.params.is_some_and(|params| params.len() > LONG) {
             Some(Self::Long)
@@ -249,8 +250,8 @@ impl Costly {
 }
 
 /// Handles a request when its turn comes. Of all sessions' requests that show credentials, a few are handled at a time,
-/// each for a moment; so are long requests. Verifying a signature takes tens of microseconds and long parameters take
-/// milliseconds, so small requests must not wait behind many of them.
+/// each for a moment; so are long requests. Verifying a signature takes tens of microseconds (of a device key, hundreds) and
+/// long parameters take milliseconds, so small requests must not wait behind many of them.
 async fn in_turn(
     context: &mut Context,
     costly: Costly,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use circled_protocol::{DeviceKey, InvalidOrigin, LoginRefusal, Origin, Point, PublicKey, Role};
+use circled_protocol::{DeviceKey, InvalidOrigin, Origin, Point, PublicKey, Role};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -247,7 +247,7 @@ impl Context {
                 });
             }
             Needs::ToPlayOrCall => return self.decide(None),
-            Needs::Login => Some(Role::Guest),
+            Needs::Login | Needs::Proof => Some(Role::Guest),
             Needs::Owner => Some(Role::Owner),
             Needs::To(action) => self.shared.access.needs(&self.circle, action),
         };
@@ -441,10 +441,11 @@ impl Admitted {
         let unavailable = || Error::Unavailable {
             retry_after_ms: 1000,
         };
-        let is_acting = shared.dispatcher.is_acting(circle, &self.caller()).await;
-        if !is_acting.map_err(|Unavailable| unavailable())? {
-            return Err(Error::InvalidCredentials(LoginRefusal::UnknownDevice));
-        }
+        let caller = self.caller();
+        shared
+            .dispatcher
+            .check_device(circle, &caller, None)
+            .await?;
         let (Some(key), Some(needs)) = (self.key, self.requires) else {
             return Ok(());
         };

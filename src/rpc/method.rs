@@ -33,6 +33,8 @@ pub enum Needs {
     Credentials,
     /// A login.
     Login,
+    /// A login, and the call shows a proof of another key.
+    Proof,
     /// The role that permits the action in the circle.
     To(Action),
     /// The role that permits to play in the circle, or to call: the parameters decide.

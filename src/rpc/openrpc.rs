@@ -123,7 +123,7 @@ fn join_lines(value: &mut Value) {
 fn needs(method: &Method) -> &'static str {
     match method.needs {
         Needs::Nothing | Needs::Credentials => "anyone",
-        Needs::Login => "login",
+        Needs::Login | Needs::Proof => "login",
         Needs::To(Action::Play) => "play",
         Needs::To(Action::Call) => "call",
         Needs::ToPlayOrCall => "play or call",
@@ -160,7 +160,7 @@ fn errors(method: &Method) -> Vec<Value> {
     let of_needs: &[i32] = match method.needs {
         Needs::Nothing => &[],
         Needs::Credentials => &[code::INVALID_CREDENTIALS],
-        Needs::Login | Needs::To(_) | Needs::ToPlayOrCall | Needs::Owner => &denied,
+        Needs::Login | Needs::Proof | Needs::To(_) | Needs::ToPlayOrCall | Needs::Owner => &denied,
     };
     let of_all = [code::INVALID_PARAMS, code::LIMIT_EXCEEDED];
     let own = of_all.iter().chain(of_needs).chain(method.errors);

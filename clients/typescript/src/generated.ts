@@ -786,6 +786,10 @@ export interface Job {
    */
   caller: string;
   /**
+   * The device key by which the caller has submitted it, or retried it, if it was one.
+   */
+  device?: DeviceKey | null;
+  /**
    * Its status.
    */
   status: JobStatus;

@@ -45,7 +45,7 @@ impl DeviceKey {
     }
 
     /// Verifies a signature over `text` (ECDSA over SHA-256, 64 bytes hex, with or without `0x`). It may have either S:
-    /// `WebCrypto` makes a high one half of the time. Takes tens of microseconds.
+    /// `WebCrypto` makes a high one half of the time. Takes hundreds of microseconds.
     ///
     /// # Errors
     /// [`BadSignature`].

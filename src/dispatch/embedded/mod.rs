@@ -42,7 +42,7 @@ use super::{
     submission::{self, Input, JobRequest, Submission},
 };
 use crate::{
-    circle::{self, Compiler, DeviceRecord, Executor, Pinned},
+    circle::{self, Caller, Compiler, DeviceRecord, Executor, Pinned},
     script::{RunError, Runner, RunnerLimits},
     store::{
         CommitError, CommitFeed, Counting, Counts, Feed, Log, Preconditions, Store, Table,
@@ -325,7 +325,7 @@ impl JobStore {
         let chosen = retry::choose(&job, input.as_ref(), version, &mut transaction, executor);
         let (rerun, told) = chosen?;
         let input = input.filter(|_| rerun.changes());
-        if self.retry_in(job.circle, id, &rerun, input)? {
+        if self.retry_in(job.circle, id, &rerun, input, None)? {
             Ok(told)
         } else {
             Err(NotRetried::NotOver)
@@ -338,10 +338,11 @@ impl JobStore {
         id: JobId,
         rerun: &Rerun,
         input: Option<Input>,
+        by: Option<&Caller<'_>>,
     ) -> Result<bool, Unavailable> {
         job_store::commit_locked(&self.store, circle, id, |stored, transaction| {
             let job = record::job(&circle, id, stored)?;
-            let (job, event) = rerun.submitted(job, stored, input)?;
+            let (job, event) = rerun.submitted(job, stored, input, by)?;
             transaction.submit(job);
             transaction.emit_unchecked(event);
             Some(Vec::new())

@@ -213,7 +213,7 @@ fn a_dead_job_that_two_retry_runs_again_once() {
     let held = hold(&store);
     let first = {
         let jobs = jobs.clone();
-        thread::spawn(move || jobs.retry_in(circle(1), id, &Rerun::AsBefore, None))
+        thread::spawn(move || jobs.retry_in(circle(1), id, &Rerun::AsBefore, None, None))
     };
     while is_there(&store, Table::Dead, id.as_bytes()) {
         thread::yield_now();
@@ -221,7 +221,7 @@ fn a_dead_job_that_two_retry_runs_again_once() {
     // On disk, it is dead still.
     assert_eq!(jobs.find(id).unwrap().unwrap().0.status, Status::Dead);
     assert_eq!(
-        jobs.retry_in(circle(1), id, &Rerun::AsBefore, None),
+        jobs.retry_in(circle(1), id, &Rerun::AsBefore, None, None),
         Ok(false)
     );
     drop(held);

@@ -24,7 +24,7 @@ const LONGEST_LABEL: usize = 64;
 const CLOCK_ERROR: i64 = 300;
 
 impl Call for AddDeviceKey {
-    const NEEDS: Needs = Needs::Login;
+    const NEEDS: Needs = Needs::Proof;
     const DEVICE: DeviceNeeds = DeviceNeeds::OwnKey;
     type Params<'a> = Self;
     type Output = Raw;

@@ -288,7 +288,7 @@ impl Call for RetryJob {
             if scope.is_some_and(|scope| !scope.permits(&needs)) {
                 return Err(Error::OutOfScope { needs: Some(needs) });
             }
-            let (circle, asker) = (asked.circle, admitted.key.map(|key| (key, session)));
+            let (circle, asker) = (asked.circle, Some((admitted.caller(), session)));
             admitted.confirm(&asked.shared, circle).await?;
             let dispatcher = &asked.shared.dispatcher;
             let (retried, version) = match dispatcher.retry(asked.id, circle, asker, version).await

@@ -110,7 +110,7 @@ impl Call for Authenticate {
         let challenge = context.phase.take_challenge();
         let credentials = Credentials::of(params).map_err(misfit)?;
         let challenge = challenge.ok_or(LoginRefusal::NoNonce);
-        // This takes tens of microseconds, like a short script, and runs once for each core at a time. Another thread
+        // This takes tens of microseconds (of a device key, hundreds), like a short script, and runs once for each core at a time. Another thread
         // would cost each login two hops: a third of the logins that one second allows here.
         let proved = challenge
             .and_then(|challenge| challenge.answered(credentials, Timestamp::now()))

@@ -1,7 +1,7 @@
 //! `watch`: live queries.
 
 use circled_protocol::{
-    LoginRefusal, Permission,
+    Permission,
     methods::{Watch, Watched},
 };
 use tokio::time::timeout;
@@ -118,9 +118,6 @@ impl Call for Watch<'static> {
                 }
                 Ok(Ok(Err(Ended::Failed(error)))) => error.into(),
                 Ok(Ok(Err(Ended::Needs(needs)))) => Error::Forbidden { needs },
-                Ok(Ok(Err(Ended::UnknownDevice))) => {
-                    Error::InvalidCredentials(LoginRefusal::UnknownDevice)
-                }
                 // The server stops.
                 Ok(Err(_)) => Error::Cancelled,
             };

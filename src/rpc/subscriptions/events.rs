@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use circled_protocol::Permission;
 use tokio::time::sleep;
 
 use super::{
@@ -14,6 +15,7 @@ use crate::{
     circle::Caller,
     memory::Reservation,
     rpc::PendingCall,
+    script::RunError,
     store::{Feed, Log, Signal, Unavailable},
     turns::Turn,
 };
@@ -227,7 +229,11 @@ impl Events {
             let is_acting = match behind.device {
                 Some((key, device)) => {
                     let caller = Caller::Device { key, device };
-                    shared.dispatcher.is_acting(circle, &caller).await?
+                    let needs = Some(Permission::Subscribe);
+                    match shared.dispatcher.check_device(circle, &caller, needs).await {
+                        Err(RunError::Unavailable) => return Err(ReadError::Unavailable),
+                        checked => checked.is_ok(),
+                    }
                 }
                 None => true,
             };

@@ -194,7 +194,7 @@ impl Watcher for SessionWatch {
             Some(first) => drop(first.send(Err(why))),
             None => self.set(Pending::Ended(match why {
                 Ended::Needs(needs) => Some(needs),
-                Ended::UnknownDevice | Ended::Failed(_) => None,
+                Ended::Failed(_) => None,
             })),
         }
     }

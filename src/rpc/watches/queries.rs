@@ -61,9 +61,7 @@ pub(in crate::rpc) trait Watcher {
 pub(in crate::rpc) enum Ended {
     /// The caller lacks this role.
     Needs(Role),
-    /// The device key by which the caller acts was removed, or has expired.
-    UnknownDevice,
-    /// It can't run.
+    /// It can't run, or not by the caller's device key.
     Failed(RunError),
 }
 
@@ -454,15 +452,16 @@ impl<W: Watcher> Queries<W> {
 
     /// Takes a watch whose caller's role is to be read now. Before it is known which commits were missed, a role may be
     /// older than they are.
-    pub(super) fn next_confirm(&mut self) -> Option<(WatchId, Caller<'static>)> {
+    pub(super) fn next_confirm(&mut self) -> Option<(WatchId, Arc<Spec>, Caller<'static>)> {
         while self.is_synced
             && let Some(id) = self.to_confirm.pop_front()
         {
             if let Some(watch) = self.watches.get_mut(&id)
                 && watch.role == RoleCheck::Waiting
+                && let Some(query) = self.queries.get(&watch.query)
             {
                 watch.role = RoleCheck::Reading { again: false };
-                return Some((id, watch.caller.clone()));
+                return Some((id, query.spec.clone(), watch.caller.clone()));
             }
         }
         None
@@ -487,12 +486,12 @@ impl<W: Watcher> Queries<W> {
         }
     }
 
-    /// Notes that the device key by which a watch's caller acts is theirs no more.
-    pub(super) fn on_device_gone(&mut self, id: WatchId) {
-        self.end(id, Ended::UnknownDevice);
+    /// Notes that the device key by which a watch's caller acts is theirs no more, or doesn't permit it.
+    pub(super) fn on_device(&mut self, id: WatchId, why: RunError) {
+        self.end(id, Ended::Failed(why));
     }
 
-    /// Notes that a role couldn't be read: it is read again.
+    /// Notes that a role, or a device key, couldn't be read: it is read again.
     pub(super) fn on_role_unknown(&mut self, id: WatchId) {
         if let Some(watch) = self.watches.get_mut(&id) {
             watch.role = RoleCheck::Waiting;

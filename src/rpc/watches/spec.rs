@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use circled_protocol::Permission;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -47,6 +48,14 @@ impl Spec {
         match &self.script {
             QueryScript::Source(source) => Some(source),
             QueryScript::Named { .. } => None,
+        }
+    }
+
+    /// Returns the permission that a device key needs to watch it.
+    pub(super) fn permission(&self) -> Permission {
+        match &self.script {
+            QueryScript::Source(_) => Permission::Play,
+            QueryScript::Named { name, .. } => Permission::CallNamed(name.to_string()),
         }
     }
 

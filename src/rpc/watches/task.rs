@@ -49,8 +49,8 @@ const CHECK: Duration = Duration::from_secs(2);
 enum Done {
     Run(QueryId, ReservedOutcome),
     Role(WatchId, Result<Option<Role>, Unavailable>),
-    /// The device key by which the caller of a watch acted is theirs no more.
-    DeviceGone(WatchId),
+    /// The device key by which the caller of a watch acts is theirs no more, or doesn't permit it.
+    Device(WatchId, RunError),
     /// A query is to be tried again.
     Retry(QueryId),
     /// The number of the last commit was read.
@@ -220,9 +220,9 @@ impl CircleTask {
                     Err(Unavailable) => self.queries.on_role_unknown(id),
                 }
             }
-            Done::DeviceGone(id) => {
+            Done::Device(id, why) => {
                 self.confirms -= 1;
-                self.queries.on_device_gone(id);
+                self.queries.on_device(id, why);
             }
             Done::Retry(id) => self.queries.on_retry(id),
             Done::Synced(last) => {
@@ -277,7 +277,7 @@ impl CircleTask {
             self.under_way.push(last.boxed());
         }
         while self.confirms < CONFIRMS
-            && let Some((id, caller)) = self.queries.next_confirm()
+            && let Some((id, spec, caller)) = self.queries.next_confirm()
         {
             self.confirms += 1;
             let dispatcher = dispatcher.clone();
@@ -285,14 +285,9 @@ impl CircleTask {
                 let Some(key) = caller.key() else {
                     return Done::Role(id, Ok(None));
                 };
-                if let Ok(false) = dispatcher.is_acting(circle, &caller).await {
-                    return Done::DeviceGone(id);
-                }
-                let role = dispatcher.list_role(circle, *key).await;
-                if role.is_err() {
-                    sleep(AGAIN).await;
-                }
-                Done::Role(id, role)
+                let needs = Some(spec.permission());
+                let device = dispatcher.check_device(circle, &caller, needs);
+                confirm(id, device, dispatcher.list_role(circle, *key)).await
             };
             self.under_way.push(read.boxed());
         }
@@ -396,5 +391,41 @@ impl CircleTask {
             reads: queried.reads,
             by_caller: queried.by_caller,
         })
+    }
+}
+
+/// Confirms that the caller of a watch may go on. What can't be read is read again: nobody is told of anything by a device
+/// key that wasn't.
+async fn confirm(
+    id: WatchId,
+    device: impl Future<Output = Result<(), RunError>>,
+    role: impl Future<Output = Result<Option<Role>, Unavailable>>,
+) -> Done {
+    let role = match device.await {
+        Ok(()) => role.await,
+        Err(RunError::Unavailable) => Err(Unavailable),
+        Err(why) => return Done::Device(id, why),
+    };
+    if role.is_err() {
+        sleep(AGAIN).await;
+    }
+    Done::Role(id, role)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_device_key_that_can_not_be_read_confirms_nothing() {
+        let confirm = |device| confirm(1, ready(device), ready(Ok(Some(Role::Member))));
+        let unread = confirm(Err(RunError::Unavailable)).await;
+        assert!(matches!(unread, Done::Role(1, Err(Unavailable))));
+        let gone = confirm(Err(RunError::UnknownDevice)).await;
+        assert!(matches!(gone, Done::Device(1, RunError::UnknownDevice)));
+        let read = confirm(Ok(())).await;
+        assert!(matches!(read, Done::Role(1, Ok(Some(Role::Member)))));
     }
 }

@@ -169,6 +169,91 @@ async fn jobs_of_a_removed_device_end() {
     until(&mut wallet, &jobs[2], "finished").await;
 }
 
+async fn a_job_that_is_retried_runs_by_the_key_that_retries_it() {
+    let server = TestServer::start().await;
+    let mut owner = server.log_in(&key(1)).await;
+    let mut wallet = server.log_in(&key(2)).await;
+    for seed in [1, 2] {
+        add_device(&mut wallet, &device(seed), "jobs,play").await;
+    }
+    add_device(&mut owner, &device(3), "jobs,play").await;
+    let later = || json!({ "script": "CALLER_ID", "run_at": Timestamp::now() + 1.seconds() });
+    let mut first = connected(&server, &device(1)).await;
+    let mut of_owner = connected(&server, &device(3)).await;
+    let jobs = [
+        submit(&mut first, later()).await,
+        submit(&mut first, later()).await,
+        submit(&mut of_owner, later()).await,
+    ];
+    let shown = ok(&mut wallet, "get_job", json!([jobs[0]])).await;
+    assert_eq!(shown["device"], json!(device(1).public()));
+    remove(&mut wallet, &device(1)).await;
+    remove(&mut owner, &device(3)).await;
+    for job in &jobs {
+        until(&mut owner, job, "dead").await;
+    }
+    // The owner's own one runs; the others are still those of a device that is gone.
+    let all = json!({ "expect": 3 });
+    assert_eq!(ok(&mut owner, "retry_dead", all).await["retried"], 3);
+    let done = until(&mut owner, &jobs[2], "finished").await;
+    assert_eq!(
+        (&done["value"], done.get("device")),
+        (&json!(key(1).public()), None)
+    );
+    for job in &jobs[..2] {
+        eventually("the end of a job", async || {
+            let shown = ok(&mut owner, "get_job", json!([job])).await;
+            shown["status"] == "dead" && shown["device"] == json!(device(1).public())
+        })
+        .await;
+    }
+    // By the caller's own key, and by another of their devices.
+    ok(&mut wallet, "retry_job", json!([jobs[0]])).await;
+    let done = until(&mut wallet, &jobs[0], "finished").await;
+    assert_eq!(
+        (&done["value"], done.get("device")),
+        (&json!(key(2).public()), None)
+    );
+    let mut second = connected(&server, &device(2)).await;
+    ok(&mut second, "retry_job", json!([jobs[1]])).await;
+    let done = until(&mut wallet, &jobs[1], "finished").await;
+    assert_eq!(done["device"], json!(device(2).public()));
+}
+
+async fn a_device_that_retries_a_job_answers_for_it() {
+    let server = TestServer::start().await;
+    let mut wallet = server.log_in(&key(2)).await;
+    add_device(&mut wallet, &device(1), "jobs,play").await;
+    let later = json!({ "script": "1", "run_at": Timestamp::now() + 1.hours() });
+    let job = submit(&mut wallet, later).await;
+    ok(&mut wallet, "stop_job", json!([job])).await;
+    let mut session = connected(&server, &device(1)).await;
+    ok(&mut session, "retry_job", json!([job])).await;
+    let shown = ok(&mut wallet, "get_job", json!([job])).await;
+    assert_eq!(shown["device"], json!(device(1).public()));
+}
+
+/// The session is closed, too; until then, and at other servers, what it watches is told nothing.
+async fn a_watch_ends_with_the_scope_that_permits_it() {
+    let server = TestServer::start().await;
+    let mut wallet = server.log_in(&key(2)).await;
+    add_device(&mut wallet, &device(1), "play,subscribe").await;
+    let mut session = connected(&server, &device(1)).await;
+    ok(
+        &mut session,
+        "watch",
+        json!({ "script": "store.get(\"n\", 0)" }),
+    )
+    .await;
+    add_device(&mut wallet, &device(1), "subscribe").await;
+    wallet.play("store.set(\"n\", 1)").await.unwrap();
+    let (texts, code, _) = end(&mut session).await;
+    assert_eq!(code, 1012);
+    for text in texts {
+        assert_eq!(text["params"]["ended"], true, "{text}");
+    }
+}
+
 #[tokio::test]
 async fn a_device_removed_at_one_gateway_is_out_at_all() {
     let redis = RedisServer::start().await;
@@ -205,4 +290,7 @@ on_both!(
     a_device_with_another_scope_logs_in_again,
     a_device_that_logs_in_takes_no_subscription_along,
     jobs_of_a_removed_device_end,
+    a_job_that_is_retried_runs_by_the_key_that_retries_it,
+    a_device_that_retries_a_job_answers_for_it,
+    a_watch_ends_with_the_scope_that_permits_it,
 );

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use circled_protocol::{DeviceSecretKey, Scheme, sign};
+use futures_util::future::select_all;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -10,7 +11,7 @@ use crate::harness::{
     backend::on_both,
     calls::{assert_invalid, assert_refused, closed, ok, put},
     devices::{add_device, claim, connected, device, log_in, proved, removed},
-    server::{Answer, TestServer, Ws, eventually, key},
+    server::{Answer, TestServer, Ws, eventually, key, within},
 };
 
 const ALL: &str = "play,subscribe,jobs,call";
@@ -353,6 +354,41 @@ async fn a_role_counts_for_devices_as_for_their_callers() {
         .call("fetch_nonce", json!({ "scheme": "es256" }))
         .await;
     assert_invalid("fetch_nonce", answer, "pubkey");
+}
+
+/// A wrong proof costs as much as a login.
+#[tokio::test]
+async fn proofs_of_devices_take_turns_with_logins() {
+    let server = TestServer::builder()
+        .env("CIRCLED_AUTH__CHECKS", 1)
+        .env("CIRCLED_AUTH__QUEUE", 1)
+        .start()
+        .await;
+    let mut params = proved(&device(1), &claim(&device(1), key(2).public(), "play", 60));
+    params["proof"] = json!(device(1).sign("something else"));
+    let call =
+        |n| json!({ "jsonrpc": "2.0", "id": n, "method": "add_device_key", "params": params });
+    let batch = Value::from_iter((0..64).map(call)).to_string();
+    let mut sessions = Vec::new();
+    for _ in 0..8 {
+        sessions.push(server.log_in(&key(2)).await);
+    }
+    let ask = |mut session: Ws| {
+        let batch = batch.clone();
+        Box::pin(async move {
+            loop {
+                session.send_text(&batch).await;
+                let replies = session.text().await;
+                assert!(replies.contains("bad_signature") || replies.contains("auth.queue"));
+                if replies.contains("auth.queue") {
+                    return;
+                }
+            }
+        })
+    };
+    // One has its turn, one waits, and the others are told to come again.
+    let asking = select_all(sessions.into_iter().map(ask));
+    within("more proofs than may wait", asking).await;
 }
 
 on_both!(

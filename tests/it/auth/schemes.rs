@@ -5,7 +5,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::login::assert_refused;
-use crate::harness::server::{TestServer, circle, key};
+use crate::harness::{
+    devices::{add_device, device},
+    server::{TestServer, circle, key},
+};
 
 #[tokio::test]
 async fn parameters_that_do_not_go_together_are_told() {
@@ -175,6 +178,9 @@ async fn no_answer_is_good_in_another_scheme() {
     let (me, mut session) = (key(2), server.connect().await);
     let pubkey = me.public().to_string();
     let address = Address::of(&pubkey.parse().unwrap()).to_string();
+    session.login(&me).await;
+    add_device(&mut session, &device(1), "play").await;
+    let of_device = device(1).public();
     let origin = format!("ws://{}", server.address).parse().unwrap();
     let signed = |scheme: Scheme, text: &str| {
         let signature = sign(scheme, &me, text);
@@ -187,11 +193,13 @@ async fn no_answer_is_good_in_another_scheme() {
         Scheme::Schnorr,
         Scheme::Siwe,
         Scheme::Nostr,
+        Scheme::Es256,
     ];
     for asked in schemes {
         for answered in schemes {
             let params = match asked {
                 Scheme::Siwe => json!({ "address": address }),
+                Scheme::Es256 => json!({ "pubkey": of_device, "scheme": asked }),
                 _ => of_text(asked),
             };
             let text = session.call("fetch_nonce", params).await.unwrap();
@@ -203,6 +211,9 @@ async fn no_answer_is_good_in_another_scheme() {
                 Scheme::Nostr => {
                     let now = Timestamp::now();
                     json!({ "event": NostrEvent::login(&me, &origin, &circle(), text, now) })
+                }
+                Scheme::Es256 => {
+                    json!({ "pubkey": of_device, "signature": device(1).sign(text), "scheme": answered })
                 }
                 _ => signed(answered, text),
             };

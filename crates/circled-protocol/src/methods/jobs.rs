@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Method;
-use crate::{FailureKind, JobId, JobKind, JobStatus, Json, PublicKey, Word, code};
+use crate::{DeviceKey, FailureKind, JobId, JobKind, JobStatus, Json, PublicKey, Word, code};
 
 /// `submit_job`
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -185,6 +185,9 @@ pub struct Job<V = Json> {
     pub circle: PublicKey,
     /// The caller: a public key, or `webhook:<provider>`.
     pub caller: String,
+    /// The device key by which the caller has submitted it, or retried it, if it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceKey>,
     /// Its status.
     pub status: Word<JobStatus>,
     /// The script's name, if it has one.

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use serde_json::value::RawValue;
 
 use crate::{
+    circle::Caller,
     dispatch::{
         Cursor, JobRecord, Listing, ReservedRead, Status,
         jobs::{JobPart, List, ListedJobs},
@@ -218,13 +219,14 @@ impl RedisJobs {
         id: JobId,
         rerun: &Rerun,
         input: Option<Input>,
+        by: Option<&Caller<'_>>,
     ) -> Result<bool, Unavailable> {
         for _ in 0..CHANGES {
             let Some((job, stored)) = self.stored_in(circle, id).await? else {
                 return Ok(false);
             };
             let stored = stored.as_bytes().unwrap_or_default();
-            let Some((job, event)) = rerun.submitted(job, stored, input.clone()) else {
+            let Some((job, event)) = rerun.submitted(job, stored, input.clone(), by) else {
                 return Ok(false);
             };
             let effects = Effects {

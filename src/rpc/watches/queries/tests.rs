@@ -287,7 +287,7 @@ impl World {
     }
 
     fn read_role(&mut self) -> bool {
-        let Some((id, caller)) = self.queries.next_confirm() else {
+        let Some((id, _, caller)) = self.queries.next_confirm() else {
             return false;
         };
         assert_eq!(caller, Caller::Key(public(LISTED)));

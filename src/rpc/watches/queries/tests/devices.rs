@@ -19,7 +19,7 @@ fn nobody_is_told_of_a_commit_after_their_device_key_is_gone() {
     assert!(world.start());
     world.finish(0);
     assert!(!log.borrow().has_begun, "the key is read first");
-    let (id, caller) = world.queries.next_confirm().unwrap();
+    let (id, _, caller) = world.queries.next_confirm().unwrap();
     assert_eq!(caller, acting);
     world.queries.on_role(id, None);
     assert!(log.borrow().has_begun);
@@ -30,13 +30,13 @@ fn nobody_is_told_of_a_commit_after_their_device_key_is_gone() {
     while world.deliver() {}
     assert!(world.start());
     world.finish(0);
-    let (id, _) = world.queries.next_confirm().unwrap();
+    let (id, ..) = world.queries.next_confirm().unwrap();
     assert_eq!(
         log.borrow().last.as_deref(),
         Some("0"),
         "the key is read before"
     );
-    world.queries.on_device_gone(id);
+    world.queries.on_device(id, RunError::UnknownDevice);
     let log = log.borrow();
     assert!(log.has_ended);
     assert_eq!(log.last.as_deref(), Some("0"), "it was never told");
