@@ -35,33 +35,55 @@ export async function wallets(wait = 100): Promise<Wallet[]> {
  * Logs in by a wallet: it asks for the account, and then shows one prompt. The caller is the public key of that account.
  * The wallet may be chosen when it is needed: give a function that returns its provider.
  *
- * While a prompt is open, no second one is shown: a new connection waits until the person has answered the first.
- * `domain` is the host of the page, which the message must name; outside of pages, it is the server's.
+ * A wallet is asked for one login at a time, by all signers of the page: a new connection waits until the person has answered
+ * the prompt of another one, and fails if that was declined. `domain` is the host of the page, which the message must name;
+ * outside of pages, it is the server's.
  */
 export function walletSigner(
   wallet: EthereumProvider | (() => Maybe<EthereumProvider> | Promise<Maybe<EthereumProvider>>),
   options: { readonly domain?: string } = {},
 ): Signer {
-  let prompt: Promise<unknown> = Promise.resolve();
   return {
     async login(exchange) {
-      await prompt;
       const provider = typeof wallet === "function" ? await wallet() : wallet;
       if (!provider) throw new Error("there is no such wallet in this browser");
-      const [address] = (await provider.request({ method: "eth_requestAccounts" })) as string[];
-      if (address === undefined) throw new Error("the wallet has given no account");
-      const chainId = Number(await provider.request({ method: "eth_chainId" }));
-      const message = await exchange.fetchNonce({ address, chain_id: chainId });
-      const domain = options.domain ?? globalThis.location?.host ?? new URL(exchange.origin).host;
-      checkSiweMessage(message, { origin: exchange.origin, circle: exchange.circle, domain, address, chainId });
-      exchange.signal.throwIfAborted();
-      prompt = provider.request({ method: "personal_sign", params: [toHex(message), address] });
-      const signature = await prompt.finally(() => {
-        prompt = Promise.resolve();
-      });
-      await exchange.authenticate({ address, signature: signature as string });
+      await exchange.authenticate(
+        await inTurn(provider, async (request) => {
+          exchange.signal.throwIfAborted();
+          const [address] = (await request("eth_requestAccounts")) as string[];
+          if (address === undefined) throw new Error("the wallet has given no account");
+          const chainId = Number(await request("eth_chainId"));
+          const message = await exchange.fetchNonce({ address, chain_id: chainId });
+          const domain = options.domain ?? globalThis.location?.host ?? new URL(exchange.origin).host;
+          checkSiweMessage(message, { origin: exchange.origin, circle: exchange.circle, domain, address, chainId });
+          exchange.signal.throwIfAborted();
+          const signature = (await request("personal_sign", [toHex(message), address])) as string;
+          return { address, signature };
+        }),
+      );
     },
   };
+}
+
+/** The turn that each wallet has now. It fails if the wallet has refused something, as when the person declines. */
+const turns = new WeakMap<EthereumProvider, Promise<unknown>>();
+
+/** Runs `work` while no other has a turn with this wallet: it would refuse a second request, or show a prompt more. */
+async function inTurn<T>(
+  wallet: EthereumProvider,
+  work: (request: (method: string, params?: unknown[]) => Promise<unknown>) => Promise<T>,
+): Promise<T> {
+  // Of those that have waited, one begins; the others wait again.
+  for (let other = turns.get(wallet); other; other = turns.get(wallet)) await other;
+  let last: Promise<unknown> | undefined;
+  const done = work((method, params) => {
+    last = wallet.request({ method, params });
+    return last;
+  });
+  const turn = done.catch(() => last).finally(() => turns.delete(wallet));
+  turn.catch(() => {});
+  turns.set(wallet, turn);
+  return await done;
 }
 
 const CHOSEN_BY_SERVER = /\nNonce: ([0-9a-f]{64})\nIssued At: ([0-9TZ:.-]+)\nExpiration Time: ([0-9TZ:.-]+)\n/;

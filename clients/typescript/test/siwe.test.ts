@@ -153,3 +153,71 @@ test("who declines the prompt declines the connection that came meanwhile, too",
   decline(new Error("User rejected the request."));
   await Promise.all(both);
 });
+
+/** A wallet like MetaMask before it knows the page: it asks the person for the account, and refuses to ask twice. */
+function askingWallet() {
+  const own = wallet();
+  let answer: (accounts: string[] | Error) => void = () => {};
+  const counts = { asked: 0, isOpen: false, isAllowed: false };
+  const provider = {
+    async request(call: { method: string; params?: unknown[] }): Promise<unknown> {
+      if (call.method !== "eth_requestAccounts" || counts.isAllowed) return await own.provider.request(call);
+      counts.asked += 1;
+      if (counts.isOpen) throw Object.assign(new Error("already pending"), { code: -32002 });
+      counts.isOpen = true;
+      const accounts = await new Promise<string[] | Error>((resolve) => {
+        answer = resolve;
+      });
+      counts.isOpen = false;
+      if (accounts instanceof Error) throw accounts;
+      counts.isAllowed = true;
+      return accounts;
+    },
+  };
+  return { provider, counts, prompts: own.prompts, answer: (accounts: string[] | Error) => answer(accounts) };
+}
+
+test("a connection that is lost while the wallet asks for the account is followed by one that waits", async () => {
+  const { provider, counts, prompts, answer } = askingWallet();
+  const lost = new AbortController();
+  const domain = { domain: "app.example.org" };
+  const first = exchange({}, lost.signal);
+  const ended = assert.rejects(walletSigner(provider, domain).login(first), /not expected/);
+  while (!counts.isOpen) await new Promise(setImmediate);
+  lost.abort();
+  // Another signer of the page waits for the same wallet, too.
+  const next = [1, 2].map(() => exchange({ nonce: () => message }));
+  const logins = next.map((login) => walletSigner(() => provider, domain).login(login));
+  for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
+  assert.equal(counts.asked, 1);
+  answer([account.address.toLowerCase()]);
+  await Promise.all([ended, ...logins]);
+  assert.deepEqual([counts.asked, prompts.length], [1, 2]);
+});
+
+test("logins that wait for one prompt don't open theirs together", async () => {
+  const answers: ((signature: string) => void)[] = [];
+  const { provider, prompts } = wallet(() => new Promise((resolve) => answers.push(resolve)));
+  const signer = walletSigner(provider, { domain: "app.example.org" });
+  const logins = [1, 2, 3].map(() => exchange({ nonce: () => message }));
+  const all = Promise.all(logins.map((login) => signer.login(login)));
+  for (let open = 1; open <= 3; open++) {
+    while (answers.length < open) await new Promise(setImmediate);
+    for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
+    assert.equal(prompts.length, open);
+    // A text is fetched when its turn comes: it expires after a minute.
+    assert.equal(logins.filter(({ asked }) => asked.length > 0).length, open);
+    answers[open - 1]?.("0x01");
+  }
+  await all;
+});
+
+test("who doesn't give the account declines the connection that waits, too", async () => {
+  const { provider, counts, answer } = askingWallet();
+  const signer = walletSigner(provider);
+  const both = [1, 2].map(() => assert.rejects(signer.login(exchange({})), /User rejected/));
+  while (!counts.isOpen) await new Promise(setImmediate);
+  answer(new Error("User rejected the request."));
+  await Promise.all(both);
+  assert.equal(counts.asked, 1);
+});
