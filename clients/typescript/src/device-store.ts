@@ -5,6 +5,10 @@ export interface DeviceKey {
   /** The P-256 public key, compressed: 66 lowercase hex digits. */
   readonly pubkey: string;
   readonly privateKey: CryptoKey;
+  /** What it may do. Keys of before this was kept have none. */
+  readonly scope?: readonly string[];
+  /** When it expires, in RFC 3339. Keys of before this was kept have none. */
+  readonly expires_at?: string;
 }
 
 /** Keeps device keys by an id, which names the server and the circle. */
@@ -43,6 +47,22 @@ export function memoryStore(): DeviceKeyStore {
     get: async (id) => keys.get(id),
     set: async (id, key) => void keys.set(id, key),
     delete: async (id) => void keys.delete(id),
+  };
+}
+
+/** Keeps device keys in a store, and those that it doesn't take (private windows, a full disk) in memory, for this page. */
+export function orInMemory(store: DeviceKeyStore): DeviceKeyStore {
+  /** What the store should have, and hasn't. */
+  const own = new Map<string, DeviceKey | undefined>();
+  const change = async (id: string, key: DeviceKey | undefined, work: () => Promise<void>): Promise<void> => {
+    own.set(id, key);
+    await work();
+    own.delete(id);
+  };
+  return {
+    get: async (id) => (own.has(id) ? own.get(id) : await store.get(id).catch(() => undefined)),
+    set: (id, key) => change(id, key, () => store.set(id, key)).catch(() => {}),
+    delete: (id) => change(id, undefined, () => store.delete(id)),
   };
 }
 

@@ -174,6 +174,7 @@ export class Link {
       origin,
       circle,
       signal: login.signal,
+      isFirst: !this.#state.wasReady,
       fetchNonce: (params) => ask("fetch_nonce", params) as Promise<string>,
       authenticate: (params) => ask("authenticate", params) as Promise<void>,
       call: <T>(method: string, params?: object) => ask(method, params) as Promise<T>,

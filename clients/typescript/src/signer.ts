@@ -26,6 +26,8 @@ export interface LoginExchange {
   readonly circle: string;
   /** Aborted when the login is of no use any more. A signer that waits for a person gives up then. */
   readonly signal: AbortSignal;
+  /** True until the client was ready once. A later login is one that nobody has asked for: better fail than show a prompt. */
+  readonly isFirst: boolean;
   fetchNonce(params: FetchNonceParams): Promise<string>;
   authenticate(params: AuthenticateParams): Promise<void>;
   /** Calls another method on the same connection, such as `add_device_key`. */

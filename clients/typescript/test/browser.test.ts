@@ -114,6 +114,28 @@ test("a wallet prompts once; then neither a reload nor a crash of the server doe
   await context.close();
 });
 
+test("a page whose key the server doesn't know shows no prompt before somebody asks for a login", async () => {
+  const secret = `0x${"c7".repeat(32)}` as const;
+  const { context, prompts } = await freshProfile(browser, secret);
+  const page = await context.newPage();
+  await page.goto(address());
+  await isLive(page);
+  await page.goto(`${pages.origin}/node_modules/@circled/client/package.json`);
+  const other = await asWallet(secret);
+  const { device_keys: keys } = await other.listDeviceKeys();
+  await other.removeDeviceKey({ pubkey: keys[0]?.pubkey ?? "" });
+  other.close();
+  await page.goto(address());
+  const status = page.locator("#status", { hasText: /./ });
+  assert.match((await status.textContent()) ?? "", /log in again/);
+  assert.equal(prompts.length, 1);
+  // As a click on the page's button would.
+  await page.reload();
+  await isLive(page);
+  assert.equal(prompts.length, 2);
+  await context.close();
+});
+
 test("tabs that begin together show one prompt, and share one key", async () => {
   const secret = `0x${"c2".repeat(32)}` as const;
   const { context, prompts } = await freshProfile(browser, secret);

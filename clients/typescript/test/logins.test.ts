@@ -9,9 +9,17 @@ import { hexToBytes, hexToString } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
 import { parseSiweMessage, validateSiweMessage } from "viem/siwe";
 import { WebSocket } from "ws";
-import { type Circle, connect, type Signer } from "../dist/index.js";
+import { type Circle, connect, type RpcError, type Signer } from "../dist/index.js";
 import { type KeyScheme, keySigner, SecretKey } from "../dist/keys.js";
-import { deviceSigner, memoryStore, nostrSigner, walletSigner } from "../dist/signers.js";
+import {
+  type DeviceOptions,
+  deviceSigner,
+  LoginNeededError,
+  memoryStore,
+  nostrSigner,
+  walletSigner,
+} from "../dist/signers.js";
+import { Network } from "./harness/network.js";
 import { eventually, TestServer } from "./harness/server.js";
 
 const owner = SecretKey.fromHex("11".repeat(32));
@@ -105,6 +113,20 @@ test("another account's signature is refused, and asked for once", async () => {
   assert.equal(wallet.messages.length, 1);
 });
 
+/** A device signer with a wallet of its own, and how often that was asked. */
+function device(secret: `0x${string}`, options: Partial<DeviceOptions> = {}) {
+  const counts = { inner: 0 };
+  const account = privateKeyToAccount(secret);
+  const wallet = walletSigner(provider(account.address, (message) => account.signMessage({ message })));
+  const inner: Signer = {
+    login: (exchange) => {
+      counts.inner += 1;
+      return wallet.login(exchange);
+    },
+  };
+  return { counts, wallet, signer: deviceSigner({ inner, store: memoryStore(), ...options }) };
+}
+
 test("a Nostr signer logs in, as the key with its x coordinate", async () => {
   const key = hexToBytes(secret);
   const signer = nostrSigner({
@@ -113,17 +135,9 @@ test("a Nostr signer logs in, as the key with its x coordinate", async () => {
   });
   assert.equal((await loggedIn(signer, whoami)).pubkey, `02${getPublicKey(key)}`);
 });
+
 test("a device key acts for the caller, no more than its scope, until it is removed", async () => {
-  const counts = { inner: 0 };
-  const account = privateKeyToAccount(`0x${"b1".repeat(32)}`);
-  const wallet = walletSigner(provider(account.address, (message) => account.signMessage({ message })));
-  const inner: Signer = {
-    login: (exchange) => {
-      counts.inner += 1;
-      return wallet.login(exchange);
-    },
-  };
-  const signer = deviceSigner({ inner, store: memoryStore(), scope: ["play"], label: "test" });
+  const { counts, wallet, signer } = device(`0x${"b1".repeat(32)}`, { scope: ["play"], label: "test" });
   const first = await loggedIn(signer, whoami);
   const circle = await connect({ url, signer, WebSocket });
   try {
@@ -151,4 +165,73 @@ test("a device key acts for the caller, no more than its scope, until it is remo
   const next = await loggedIn(signer, whoami);
   assert.equal(counts.inner, 2);
   assert.notEqual(next.device, first.device);
+});
+
+test("a device key that was removed while the page was offline ends the connection, without a prompt", async (t) => {
+  const network = await Network.start(server.port);
+  t.after(() => network.stop());
+  const { counts, wallet, signer } = device(`0x${"b2".repeat(32)}`);
+  const options = { signer, WebSocket, origin: server.origin };
+  const circle = await connect({ ...options, url: url.replace(`${server.port}`, `${network.port}`) });
+  const { device: key } = await circle.whoami();
+  network.silence();
+  await loggedIn(wallet, (own) => own.removeDeviceKey({ pubkey: key ?? "" }));
+  network.cut();
+  await eventually("the end", () => circle.getSnapshot().phase === "closed");
+  const error = await circle.closed;
+  assert.ok(error instanceof LoginNeededError);
+  assert.equal((error.cause as RpcError).data.reason, "unknown_device");
+  assert.equal(counts.inner, 1);
+  assert.equal(await signer.has(url), false);
+  assert.notEqual((await loggedIn(signer, whoami)).device, key);
+  assert.equal(counts.inner, 2);
+});
+
+test("a caller who can have no device key is logged in by the wallet, and not asked again by a lost connection", async (t) => {
+  const full = await TestServer.start({ rest: "[auth]\nmax_device_keys = 1" });
+  t.after(() => full.stop());
+  const closed = await TestServer.start({
+    rest: '[circles]\nplay = "member"\ncall = "member"\nsubscribe = "member"',
+  });
+  t.after(() => closed.stop());
+  for (const [on, code] of [
+    [full, -32005],
+    [closed, -32003],
+  ] as const) {
+    const there = `${on.origin}/${owner.pubkey}`;
+    // The first one takes the only place.
+    if (on === full) (await connect({ url: there, signer: device(`0x${"b3".repeat(32)}`).signer, WebSocket })).close();
+    const network = await Network.start(on.port);
+    t.after(() => network.stop());
+    const { counts, signer } = device(`0x${"b3".repeat(32)}`);
+    const circle = await connect({
+      url: there.replace(`${on.port}`, `${network.port}`),
+      origin: on.origin,
+      signer,
+      WebSocket,
+    });
+    const { authenticated, device: key } = await circle.whoami();
+    assert.deepEqual([authenticated, key], [true, null]);
+    network.cut();
+    await eventually("the end", () => circle.getSnapshot().phase === "closed");
+    const error = await circle.closed;
+    assert.ok(error instanceof LoginNeededError, String(error));
+    assert.equal((error.cause as RpcError).code, code);
+    assert.equal(counts.inner, 1);
+  }
+});
+
+test("a device logs itself out for good", async () => {
+  const { counts, wallet, signer } = device(`0x${"b4".repeat(32)}`);
+  const circle = await connect({ url, signer, WebSocket });
+  const { device: key } = await circle.whoami();
+  assert.deepEqual(
+    (await circle.listDeviceKeys()).device_keys.map(({ pubkey }) => pubkey),
+    [key],
+  );
+  assert.deepEqual(await circle.removeDeviceKey({ pubkey: key ?? "" }), { removed: true });
+  await signer.forget(url);
+  circle.close();
+  assert.deepEqual((await loggedIn(wallet, (own) => own.listDeviceKeys())).device_keys, []);
+  assert.equal(counts.inner, 1);
 });

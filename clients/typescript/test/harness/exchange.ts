@@ -15,12 +15,14 @@ export interface Answers {
 export function exchange(
   answers: Answers,
   signal = new AbortController().signal,
+  isFirst = true,
 ): LoginExchange & { asked: unknown[][] } {
   const asked: unknown[][] = [];
   return {
     origin: ORIGIN,
     circle: CIRCLE,
     signal,
+    isFirst,
     asked,
     async fetchNonce(params) {
       asked.push(["fetch_nonce", params]);
