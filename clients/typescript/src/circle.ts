@@ -206,8 +206,8 @@ export class Client {
     return this.request("rpc.discover", {}, options) as Promise<Json>;
   }
 
-  /** Calls a method by its name in docs/PROTOCOL.md. */
-  request<M extends keyof Methods>(
+  /** Calls a method by its name in docs/PROTOCOL.md; but for those of a login, because the caller stays the same. */
+  request<M extends Exclude<keyof Methods, "fetch_nonce" | "authenticate">>(
     method: M,
     params?: Methods[M]["params"],
     options?: CallOptions,

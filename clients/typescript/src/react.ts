@@ -41,7 +41,7 @@ export function useWatch<T = Json>(query: Query, args?: unknown): Snapshot<T> {
 
 /**
  * Calls `onEvent` with each event whose topic begins with `topic`, as long as the component is there; with a `Gap` where events
- * are missing; and `onEnd` with the error, if there will be no more.
+ * are missing; and `onEnd` with the error, if there will be no more. What `onEvent` throws is reported, and the next event comes.
  */
 export function useEvents<T = Json>(
   topic: string,

@@ -5,6 +5,7 @@ import { create, type ReactTestRenderer } from "react-test-renderer";
 import { type Circle, type CircleEvent, ClosedError, type Gap } from "../dist/index.js";
 import { CircleProvider, useCircle, useEvents, useWatch } from "../dist/react.js";
 import { newCircle, serve } from "./harness/circle.js";
+import { reports } from "./harness/reports.js";
 import { eventually } from "./harness/server.js";
 
 /** Renders components below a circle, as React does while an app is developed: everything begins twice. */
@@ -31,6 +32,16 @@ function Chat(props: { readonly seen?: unknown[]; readonly ends: Error[] }): str
   const onEvent = (event: CircleEvent | Gap) => void props.seen?.push("gap" in event ? event : event.data);
   useEvents("chat.", onEvent, { since: 0, onEnd: (error) => void props.ends.push(error) });
   return "chat";
+}
+
+/** Fails at the first event. */
+function Picky({ seen }: { readonly seen: unknown[] }): string {
+  const onEvent = (event: CircleEvent | Gap) => {
+    if ("gap" in event || event.data === 1) throw new Error("of the page");
+    seen.push(event.data);
+  };
+  useEvents("chat.", onEvent, { since: 0 });
+  return "picky";
 }
 
 /** Shows the error of what is in it. */
@@ -84,6 +95,17 @@ test("components get events while they are there", async (t) => {
   // The place is free again, and the component has seen nothing more.
   assert.equal(await circle.events().started, 3);
   assert.deepEqual([seen, ends], [[1], []]);
+});
+
+test("a component that fails at one event gets the next one", async (t) => {
+  const server = await serve(t);
+  const circle = await newCircle(t, server).connect(server.port);
+  const reported = reports(t);
+  const seen: unknown[] = [];
+  await circle.play('emit("chat.a", 1); emit("chat.a", 2)');
+  render(t, circle, createElement(Picky, { seen }));
+  await eventually("the next event", () => seen.length > 0);
+  assert.deepEqual([seen, reported.map(String)], [[2], ["Error: of the page"]]);
 });
 
 test("the end of a subscription is told", async (t) => {

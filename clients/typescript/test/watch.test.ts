@@ -14,6 +14,7 @@ import { keySigner, SecretKey } from "../dist/keys.js";
 import { failure, newCircle, reach, serve } from "./harness/circle.js";
 import { FakeServer } from "./harness/fake.js";
 import { Network } from "./harness/network.js";
+import { reports } from "./harness/reports.js";
 import { eventually } from "./harness/server.js";
 
 const READ = { script: 'store.get("n", 0)' };
@@ -94,19 +95,7 @@ test("a listener that throws is reported, and all others are told", async (t) =>
   }));
   const circle = await connect({ url: server.url, WebSocket });
   t.after(() => circle.close());
-  const reported: unknown[] = [];
-  const { queueMicrotask } = globalThis;
-  globalThis.queueMicrotask = (task) =>
-    queueMicrotask(() => {
-      try {
-        task();
-      } catch (error) {
-        reported.push(error);
-      }
-    });
-  t.after(() => {
-    globalThis.queueMicrotask = queueMicrotask;
-  });
+  const reported = reports(t);
   const fault = new Error("of the page");
   const fail = () => {
     throw fault;
