@@ -111,14 +111,13 @@ export class Feeds {
     const asked = this.#asked;
     asked.add(place);
     let name: string | undefined;
-    let kept: [params: Record<string, Json>, size: number][] = [];
     try {
       const result = (await this.#calls.once(() => {
         if (isCurrent()) return feed.request();
         throw new CircleError("given up");
       })) as Record<string, Json>;
       name = String(result.subscription);
-      kept = this.#unclaimed.get(name) ?? [];
+      const kept = this.#unclaimed.get(name) ?? [];
       if (!isCurrent()) return this.#end(name);
       place.name = name;
       place.failures = 0;

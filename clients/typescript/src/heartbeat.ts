@@ -70,17 +70,19 @@ export class Heartbeat {
 
   /** Asks at once: the page may have slept. */
   check(): void {
-    if (this.#pulse && this.#asked === undefined) this.#ask();
+    if (this.#asked === undefined) this.#ask();
   }
 
   #ask(): void {
+    const pulse = this.#pulse;
+    if (!pulse) return;
     if (this.#isSteady()) this.#patience = PATIENCE;
     this.#asked = this.#now();
-    this.#unsent = this.#pulse?.unsent() ?? 0;
+    this.#unsent = pulse.unsent();
     // When it asks once more, its own first question has no reply yet.
-    if (!this.#askedAgain) this.#isOwed = this.#pulse?.isOwed() ?? false;
+    if (!this.#askedAgain) this.#isOwed = pulse.isOwed();
     this.#wait(this.#isOwed ? this.#patience : PATIENCE);
-    this.#pulse?.ask();
+    pulse.ask();
   }
 
   #isSteady(): boolean {

@@ -32,11 +32,6 @@ export async function checkServer(
     // It may be the network: this is a file of its own.
     throw new ClosedError(`the server's proof could not be checked: ${cause.message}`);
   });
-  const fault = await findFault(proof, {
-    origin: exchange.origin,
-    circle: exchange.circle,
-    challenge,
-    now: Date.now(),
-  });
+  const fault = await findFault(proof, { ...exchange, challenge, now: Date.now() });
   if (fault !== undefined) throw new ServerProofError(`the server does not speak for this circle: ${fault}`);
 }

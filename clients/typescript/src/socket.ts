@@ -70,7 +70,7 @@ export function dial(url: string, WebSocket: SocketClass, listener: SocketListen
   };
   socket.onerror = (event: { message?: string }) => {
     // Only the package `ws` tells the status.
-    status = /server response: (\d{3})/.exec(String(event?.message))?.[1];
+    status = /response: (\d+)/.exec(String(event?.message))?.[1];
   };
   socket.onclose = async ({ code, reason }: { code: number; reason: string }) => {
     if (isOpen) return end(closed(code, reason));
