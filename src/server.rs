@@ -416,6 +416,7 @@ pub(crate) fn executor(settings: &config::Settings, access: Arc<Access>) -> Exec
     let own = circle::Settings {
         max_members: circles.max_members.get(),
         max_device_keys: settings.auth.max_device_keys.get(),
+        max_guest_device_keys: settings.auth.max_guest_device_keys.get(),
         max_scripts: circles.max_scripts.get(),
         script_versions: circles.script_versions.get(),
         requests_for: settings.dispatch.requests_for.get(),

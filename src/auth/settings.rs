@@ -18,6 +18,8 @@ pub struct Settings {
     pub queue: NonZeroUsize,
     /// The most device keys of one caller in one circle.
     pub max_device_keys: NonZeroUsize,
+    /// The most device keys of all guests of one circle.
+    pub max_guest_device_keys: NonZeroUsize,
     /// The longest time for which a device key counts.
     pub device_key_ttl: PositiveDuration,
 }

@@ -10,7 +10,7 @@ use circled_protocol::{
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::ALL;
+use super::{ALL, guest_devices};
 use crate::{
     script::RunError,
     store::{self, Key, NewEvent, Transaction, Value, WriteError},
@@ -143,7 +143,8 @@ pub(super) fn add(
     now: Timestamp,
     most: usize,
 ) -> Result<Device, RunError> {
-    if let Some(before) = read(transaction, &new.pubkey)?
+    let before = read(transaction, &new.pubkey)?;
+    if let Some(before) = &before
         && before.caller != *caller
     {
         if now < before.expires_at {
@@ -152,6 +153,13 @@ pub(super) fn add(
             });
         }
         erase(transaction, &before.caller, &new.pubkey);
+        guest_devices::forget(transaction, before.expires_at, &new.pubkey)?;
+    } else if let Some(before) = before
+        && (&before.label, &before.scope, before.expires_at)
+            == (&new.label, &new.scope, new.expires_at)
+    {
+        // Nothing changes, so nothing is told.
+        return Ok(before.into_view(new.pubkey));
     }
     let mut others = 0;
     for device in devices_of(transaction, caller)? {
@@ -160,7 +168,11 @@ pub(super) fn add(
         }
         match read(transaction, &device)? {
             Some(stored) if now < stored.expires_at => others += 1,
-            Some(_) | None => erase(transaction, caller, &device),
+            Some(stored) => {
+                erase(transaction, caller, &device);
+                guest_devices::forget(transaction, stored.expires_at, &device)?;
+            }
+            None => erase(transaction, caller, &device),
         }
     }
     if others >= most {
@@ -193,6 +205,7 @@ pub(super) fn remove(
         return Ok(false);
     };
     erase(transaction, caller, device);
+    guest_devices::forget(transaction, stored.expires_at, device)?;
     tell(transaction, DEVICE_REMOVED, caller, device);
     Ok(now < stored.expires_at)
 }
@@ -214,7 +227,7 @@ pub(super) fn list(
     Ok(devices)
 }
 
-fn read(
+pub(super) fn read(
     transaction: &mut Transaction,
     device: &DeviceKey,
 ) -> Result<Option<DeviceRecord>, WriteError> {
@@ -238,7 +251,7 @@ fn devices_of(
     Ok(bytes.map(DeviceKey::from_stored).collect())
 }
 
-fn erase(transaction: &mut Transaction, caller: &PublicKey, device: &DeviceKey) {
+pub(super) fn erase(transaction: &mut Transaction, caller: &PublicKey, device: &DeviceKey) {
     transaction.own_set(&key(device), None);
     transaction.own_set(&index_key(caller, device), None);
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::{
     Caller, DeviceRecord, JobSpec, Procedure, QueryScript, Settings, Task, check_scope,
-    find_device, has_script,
+    find_device, guest_devices, has_script,
     job_spec::NeedsOwnKey,
     list_role,
     members::{CirclePeople, role},
@@ -182,9 +182,16 @@ impl Executor {
     ) -> Outcome {
         admit_device(job, transaction)?;
         admit(job, transaction)?;
+        let now = Timestamp::now();
+        if let (Procedure::AddDeviceKey(new), Some(key)) = (procedure, job.caller.key())
+            && role(&self.access, transaction, key)? < Role::Member
+        {
+            let most = self.settings.max_guest_device_keys;
+            guest_devices::make_room(transaction, new, now, most)?;
+        }
         Ok(Success {
             output: String::new(),
-            value: procedure.perform(transaction, &job.caller, Timestamp::now(), &self.settings)?,
+            value: procedure.perform(transaction, &job.caller, now, &self.settings)?,
             logs: Vec::new(),
             version: None,
             queried: None,

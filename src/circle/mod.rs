@@ -6,6 +6,7 @@
 
 mod devices;
 mod executor;
+mod guest_devices;
 mod job_spec;
 mod members;
 mod procedure;
@@ -42,6 +43,8 @@ pub struct Settings {
     pub max_members: usize,
     /// The most device keys of one caller.
     pub max_device_keys: usize,
+    /// The most device keys that guests have added.
+    pub max_guest_device_keys: usize,
     /// The most named scripts.
     pub max_scripts: usize,
     /// The number of versions that are kept of each script.

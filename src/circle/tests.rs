@@ -26,6 +26,7 @@ use crate::{
 const SETTINGS: Settings = Settings {
     max_members: 3,
     max_device_keys: 3,
+    max_guest_device_keys: 3,
     max_scripts: 3,
     script_versions: 2,
     requests_for: std::time::Duration::from_secs(3600),

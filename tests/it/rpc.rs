@@ -296,8 +296,14 @@ async fn null_is_no_parameters_and_for_one_that_may_be_left_away_it_is_absent() 
         let (mut given, mut nulls) = (serde_json::Map::new(), serde_json::Map::new());
         for param in method["params"].as_array().unwrap() {
             let what = param["name"].as_str().unwrap();
-            let is_script = matches!(name, "submit_job" | "watch") && what == "script";
-            if param["required"] == true || is_script {
+            // Of some, one must be given.
+            let is_needed = matches!(
+                (name, what),
+                ("submit_job" | "watch", "script")
+                    | ("fetch_nonce" | "authenticate", "pubkey")
+                    | ("authenticate", "signature")
+            );
+            if param["required"] == true || is_needed {
                 let value = match what {
                     "pubkey" => json!(key(3).public()),
                     "job_id" => json!("00000000-0000-7000-8000-000000000000"),
@@ -307,6 +313,9 @@ async fn null_is_no_parameters_and_for_one_that_may_be_left_away_it_is_absent() 
             } else {
                 nulls.insert(what.to_owned(), Value::Null);
             }
+        }
+        if nulls.is_empty() {
+            continue;
         }
         let mut codes = Vec::new();
         for nulls in [None, Some(nulls.clone())] {

@@ -4,8 +4,10 @@ use circled_protocol::{DeviceKey, DeviceSecretKey, methods::AddDeviceKey};
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
-use super::{Caller, Procedure, SETTINGS, Settings, Store, begin, by, key, limit, open};
-use crate::script::RunError;
+use super::{
+    super::guest_devices, Caller, Procedure, SETTINGS, Settings, Store, begin, by, key, limit, open,
+};
+use crate::{script::RunError, store::Preconditions};
 
 fn device(seed: u8) -> DeviceKey {
     let secret = DeviceSecretKey::from_hex(&hex::encode([seed; 32]));
@@ -106,6 +108,69 @@ fn a_caller_has_their_own_device_keys_in_order() {
             .unwrap()
             .is_empty()
     );
+}
+
+#[test]
+fn guests_have_a_bounded_number_of_device_keys_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let full = Err(limit("auth.max_guest_device_keys"));
+    // As the executor does for guests.
+    let add = |caller, second, seed, expires| {
+        let procedure = add(seed, "play", expires);
+        let Procedure::AddDeviceKey(new) = &procedure else {
+            unreachable!()
+        };
+        let now = Timestamp::from_second(second).unwrap();
+        let mut run = begin(&store);
+        let most = SETTINGS.max_guest_device_keys;
+        guest_devices::make_room(&mut run, new, now, most)?;
+        let caller = Caller::Key(key(caller));
+        procedure.perform(&mut run, &caller, now, &SETTINGS)?;
+        store
+            .commit_and_wait(run, Vec::new(), Preconditions::NONE)
+            .unwrap();
+        Ok(())
+    };
+    for (caller, seed, expires) in [(2, 11, 10), (3, 12, 20), (4, 13, 30)] {
+        add(caller, 1, seed, expires).unwrap();
+    }
+    assert_eq!(add(5, 9, 14, 40), full);
+    // One that is there may be changed, and counts by its new time.
+    assert_eq!(add(4, 9, 13, 15), Ok(()));
+    assert_eq!(add(5, 9, 14, 40), full);
+    assert_eq!(add(5, 10, 14, 40), Ok(()), "the first one has expired");
+    assert_eq!(add(6, 10, 15, 40), full);
+    let remove = remove(14);
+    by(&store, 5, 11, &SETTINGS, &remove).unwrap();
+    assert_eq!(add(6, 11, 15, 40), Ok(()), "one was removed");
+    assert_eq!(add(7, 11, 16, 40), full);
+    // Members don't count.
+    by(
+        &store,
+        7,
+        11,
+        &SETTINGS,
+        &super::devices::add(16, "play", 40),
+    )
+    .unwrap();
+    assert_eq!(add(8, 15, 17, 40), Ok(()));
+    let mut run = begin(&store);
+    let expired = super::super::find_device(&mut run, &device(11), Timestamp::UNIX_EPOCH);
+    assert!(expired.unwrap().is_none(), "its record is gone, too");
+}
+
+#[test]
+fn the_same_device_key_again_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let first = by(&store, 2, 1, &SETTINGS, &add(11, "play", 10)).unwrap();
+    let mut again = begin(&store);
+    let now = Timestamp::from_second(5).unwrap();
+    let view = add(11, "play", 10).perform(&mut again, &Caller::Key(key(2)), now, &SETTINGS);
+    let view: Json = circled_json::from_str(view.unwrap().get()).unwrap();
+    assert_eq!(view, first);
+    assert!(!again.writes());
 }
 
 #[test]

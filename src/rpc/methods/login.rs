@@ -137,7 +137,10 @@ fn set_caller(context: &mut Context, key: PublicKey, device: Option<Box<DeviceLo
     let device_key = device.as_ref().map(|device| device.key);
     context.device = device;
     context.subscriptions.set_caller(key, device_key);
-    tracing::debug!(device = ?device_key, "logged in");
+    tracing::debug!(
+        device = device_key.map(tracing::field::display),
+        "logged in"
+    );
 }
 
 /// Logs in by a device key that was proved, once its record is read. The session handles its next message after that, see

@@ -226,6 +226,28 @@ async fn a_caller_has_as_many_as_the_settings_say() {
     assert_eq!(devices(&mut session).await.len(), 32);
 }
 
+async fn strangers_can_not_fill_a_circle_with_device_keys() {
+    let server = TestServer::builder()
+        .env("CIRCLED_AUTH__MAX_GUEST_DEVICE_KEYS", 2)
+        .start()
+        .await;
+    let mut owner = server.log_in(&key(1)).await;
+    for seed in [2, 3] {
+        let mut guest = server.log_in(&key(seed)).await;
+        add_device(&mut guest, &device(seed), "play").await;
+    }
+    let mut guest = server.log_in(&key(4)).await;
+    let asked = claim(&device(4), key(4).public(), "play", 3600);
+    let answer = guest
+        .call("add_device_key", proved(&device(4), &asked))
+        .await;
+    let full = json!({ "limit": "auth.max_guest_device_keys", "retry_after_ms": 1000 });
+    assert_refused("the third guest", answer, -32005, full);
+    add_device(&mut owner, &device(5), "play").await;
+    ok(&mut owner, "add_member", json!([key(4).public()])).await;
+    add_device(&mut guest, &device(4), "play").await;
+}
+
 async fn strangers_keep_nothing_in_a_closed_circle() {
     let server = closed("").start().await;
     let add = |caller: u8| {
@@ -287,6 +309,7 @@ on_both!(
     a_proof_is_for_one_circle_caller_key_scope_and_time,
     what_no_device_key_can_be_is_refused,
     a_caller_has_as_many_as_the_settings_say,
+    strangers_can_not_fill_a_circle_with_device_keys,
     strangers_keep_nothing_in_a_closed_circle,
     the_caller_and_the_owner_are_told,
 );
