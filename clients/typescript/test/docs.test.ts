@@ -112,15 +112,21 @@ test("the program for Node calls and watches", () => {
   assert.equal(run(process.execPath, ["example.mjs"], circle), `${before + 1} visits\n`);
 });
 
-const hasPip = spawnSync("python3", ["-m", "pip", "--version"]).status === 0;
-
-test("the program in Python logs in and calls", { skip: hasPip ? false : "there is no python3 with pip" }, () => {
+test("the program in Python logs in and calls, and signs no text of another server", async (t) => {
+  const pip = spawnSync("python3", ["-m", "pip", "--version"]);
+  assert.equal(pip.status, 0, "there is no python3 with pip: .ci/node gets it");
   const packages = resolve("node_modules/.cache/python");
   const wanted = ["websockets==17.4", "cryptography==50.0.2"];
   if (!existsSync(packages)) run("python3", ["-m", "pip", "install", "--quiet", "--target", packages, ...wanted]);
   writeFileSync(join(folder, "example.py"), example("python", "Python"));
   const before = visits();
-  assert.equal(run("python3", ["example.py"], { ...circle, PYTHONPATH: packages }), `${before + 1} visits\n`);
+  const variables = { ...circle, PYTHONPATH: packages };
+  assert.equal(run("python3", ["example.py"], variables), `${before + 1} visits\n`);
+  // `-O` leaves out what is only asserted.
+  const other = await TestServer.start({ server: 'public_url = "wss://circles.example.org"' });
+  t.after(() => other.stop());
+  const elsewhere = { ...variables, URL: `${other.origin}/${circle.CIRCLE}` };
+  assert.throws(() => run("python3", ["-O", "example.py"], elsewhere), /ValueError: not signed/);
 });
 
 test("wscat and curl show what the guide says", () => {

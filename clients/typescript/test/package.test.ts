@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -26,7 +26,14 @@ test("the package has what it is made of, and no more", () => {
   const others = packed.files
     .map(({ path }: { path: string }) => path)
     .filter((path: string) => !/^dist\/[a-z0-9-]+\.(js|d\.ts)$/.test(path));
-  assert.deepEqual(others.sort(), ["README.md", "package.json"]);
+  const licenses = ["LICENSE", "LICENSE-APACHE", "LICENSE-MIT"];
+  assert.deepEqual(others.sort(), [...licenses, "README.md", "dist/proof.LICENSE.txt", "package.json"]);
+  const text = (path: string) => run("tar", "xzOf", tarball, `package/${path}`);
+  for (const name of licenses) assert.equal(text(name), readFileSync(`../../${name}`, "utf8"));
+  // The build puts the curve into this file, and nothing else of others.
+  const bundled = [...text("dist/proof.js").matchAll(/^\/\/ node_modules\/(.*?\/.*?)\//gm)].map(([, name]) => name);
+  assert.deepEqual(bundled, ["@noble/secp256k1"]);
+  assert.match(text("dist/proof.LICENSE.txt"), /MIT License.*Paul Miller.*shall be included/s);
 });
 
 test("publint has nothing to say of the package", () => {
