@@ -105,6 +105,43 @@ test("the server's message is one for both reference libraries", async () => {
   assert.ok(lasts > 0 && lasts <= 60_000);
 });
 
+test("a connection that is lost while a wallet asks for the account is made again, and the wallet asked once", async (t) => {
+  const network = await Network.start(server.port);
+  t.after(() => network.stop());
+  const account = privateKeyToAccount(secret);
+  const wallet = provider(account.address, (message) => account.signMessage({ message }));
+  let asked = 0;
+  let allow = () => {};
+  const allowed = new Promise<void>((resolve) => {
+    allow = resolve;
+  });
+  let isAllowed = false;
+  const slow = walletSigner({
+    async request(call: { method: string; params?: unknown[] }): Promise<unknown> {
+      if (call.method === "eth_requestAccounts" && !isAllowed) {
+        asked += 1;
+        // As MetaMask does.
+        if (asked > 1) throw Object.assign(new Error("already pending"), { code: -32002 });
+        await allowed;
+        isAllowed = true;
+      }
+      return await wallet.request(call);
+    },
+  });
+  const there = url.replace(`${server.port}`, `${network.port}`);
+  const connected = connect({ url: there, origin: server.origin, signer: slow, WebSocket });
+  await Promise.race([connected, eventually("the prompt", () => asked === 1)]);
+  network.cut();
+  await Promise.race([connected, eventually("a new connection", () => network.connections === 2)]);
+  // Long enough for its login to begin.
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  allow();
+  const circle = await connected;
+  assert.equal((await circle.whoami()).pubkey, pubkey);
+  assert.deepEqual([asked, wallet.messages.length], [1, 1]);
+  circle.close();
+});
+
 test("another account's signature is refused, and asked for once", async () => {
   const account = privateKeyToAccount(secret);
   const other = privateKeyToAccount(`0x${"a2".repeat(32)}`);
