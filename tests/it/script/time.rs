@@ -14,30 +14,32 @@ async fn a_run_has_the_time_when_it_was_accepted_however_often_it_starts_over() 
         .start()
         .await;
     let mut reader = server.log_in(&key(2)).await;
-    let mut writer = server.log_in(&key(3)).await;
     let starts_over = |server: &TestServer| {
         server.count_logged(|line| line["message"] == "a run conflicted, and starts over")
     };
     let script = "let begun = timestamp(); let read = store.get(\"n\"); while begun.elapsed < 0.02 {}
         store.set(\"seen\", read); [now(), iso(now()), parse_time(iso(now())), parse_time(\"2026-11-23T17:45:00.5+01:00\")]";
-    let call = reader.begin_play(script).await;
-    let writes = async {
-        loop {
-            writer.play("store.incr(\"n\", 1)").await.unwrap();
-        }
-    };
-    let ran = tokio::select! {
-        answer = reader.answer(call) => answer.unwrap(),
-        () = writes => unreachable!(),
-    };
-    let ended = |line: &Value| line["message"] == "a job ended" && line["job"] == ran["job_id"];
-    server.logged("the end of the run", ended).await;
-    assert!(starts_over(&server) > 0);
-    let id: JobId = ran["job_id"].as_str().unwrap().parse().unwrap();
-    let accepted = id.made_at().as_millisecond();
-    let text = format!("{:.3}", id.made_at());
-    let fixed = 1_795_452_300_500_i64;
-    assert_eq!(ran["value"], json!([accepted, text, accepted, fixed]));
+    // Until one run has started over: on a busy machine, nobody may write while it runs.
+    while starts_over(&server) == 0 {
+        let mut writer = server.log_in(&key(3)).await;
+        let call = reader.begin_play(script).await;
+        let writes = async {
+            loop {
+                writer.play("store.incr(\"n\", 1)").await.unwrap();
+            }
+        };
+        let ran = tokio::select! {
+            answer = reader.answer(call) => answer.unwrap(),
+            () = writes => unreachable!(),
+        };
+        let ended = |line: &Value| line["message"] == "a job ended" && line["job"] == ran["job_id"];
+        server.logged("the end of the run", ended).await;
+        let id: JobId = ran["job_id"].as_str().unwrap().parse().unwrap();
+        let accepted = id.made_at().as_millisecond();
+        let text = format!("{:.3}", id.made_at());
+        let fixed = 1_795_452_300_500_i64;
+        assert_eq!(ran["value"], json!([accepted, text, accepted, fixed]));
+    }
 }
 
 async fn a_durable_job_has_the_time_of_its_try_and_knows_when_it_was_due() {
