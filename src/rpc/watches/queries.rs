@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use circled_protocol::{PublicKey, Role};
+use circled_protocol::{Permission, PublicKey, Role};
 
 use self::recent::Recent;
 use super::{
@@ -450,9 +450,9 @@ impl<W: Watcher> Queries<W> {
         }
     }
 
-    /// Takes a watch whose caller's role is to be read now. Before it is known which commits were missed, a role may be
+    /// Takes a watch whose caller's role is to be read now; with the permission that a device key needs for it. Before it is known which commits were missed, a role may be
     /// older than they are.
-    pub(super) fn next_confirm(&mut self) -> Option<(WatchId, Arc<Spec>, Caller<'static>)> {
+    pub(super) fn next_confirm(&mut self) -> Option<(WatchId, Permission, Caller<'static>)> {
         while self.is_synced
             && let Some(id) = self.to_confirm.pop_front()
         {
@@ -461,7 +461,7 @@ impl<W: Watcher> Queries<W> {
                 && let Some(query) = self.queries.get(&watch.query)
             {
                 watch.role = RoleCheck::Reading { again: false };
-                return Some((id, query.spec.clone(), watch.caller.clone()));
+                return Some((id, query.spec.permission(), watch.caller.clone()));
             }
         }
         None

@@ -277,7 +277,7 @@ impl CircleTask {
             self.under_way.push(last.boxed());
         }
         while self.confirms < CONFIRMS
-            && let Some((id, spec, caller)) = self.queries.next_confirm()
+            && let Some((id, needs, caller)) = self.queries.next_confirm()
         {
             self.confirms += 1;
             let dispatcher = dispatcher.clone();
@@ -285,8 +285,7 @@ impl CircleTask {
                 let Some(key) = caller.key() else {
                     return Done::Role(id, Ok(None));
                 };
-                let needs = Some(spec.permission());
-                let device = dispatcher.check_device(circle, &caller, needs);
+                let device = dispatcher.check_device(circle, &caller, Some(needs));
                 confirm(id, device, dispatcher.list_role(circle, *key)).await
             };
             self.under_way.push(read.boxed());
@@ -425,6 +424,11 @@ mod tests {
         assert!(matches!(unread, Done::Role(1, Err(Unavailable))));
         let gone = confirm(Err(RunError::UnknownDevice)).await;
         assert!(matches!(gone, Done::Device(1, RunError::UnknownDevice)));
+        let narrowed = confirm(Err(RunError::OutOfScope { needs: None })).await;
+        assert!(matches!(
+            narrowed,
+            Done::Device(1, RunError::OutOfScope { .. })
+        ));
         let read = confirm(Ok(())).await;
         assert!(matches!(read, Done::Role(1, Ok(Some(Role::Member)))));
     }

@@ -1,6 +1,6 @@
 //! Watches of callers who act by a device.
 
-use circled_protocol::DeviceKey;
+use circled_protocol::{DeviceKey, Permission};
 
 use super::*;
 
@@ -19,8 +19,8 @@ fn nobody_is_told_of_a_commit_after_their_device_key_is_gone() {
     assert!(world.start());
     world.finish(0);
     assert!(!log.borrow().has_begun, "the key is read first");
-    let (id, _, caller) = world.queries.next_confirm().unwrap();
-    assert_eq!(caller, acting);
+    let (id, needs, caller) = world.queries.next_confirm().unwrap();
+    assert_eq!((needs, caller), (Permission::Play, acting));
     world.queries.on_role(id, None);
     assert!(log.borrow().has_begun);
     // The key's record changes, and after that the value.
