@@ -1134,13 +1134,18 @@ async fn what_heavy_runs_have_held_is_given_back_once_they_are_over() {
         sessions.push(session);
     }
     let before = server.memory_kib("VmRSS");
-    for _ in 0..3 {
+    let mut most = 0;
+    // They hold much if they run at the same time, which is up to the system.
+    for round in 0..30 {
+        if round >= 3 && most > before + (160 << 10) {
+            break;
+        }
         let plays = sessions.iter_mut().map(|session| session.play(heavy));
         for played in join_all(plays).await {
             assert_eq!(played.unwrap()["value"], 50_000);
         }
+        most = server.memory_kib("VmHWM");
     }
-    let most = server.memory_kib("VmHWM");
     assert!(most > before + (160 << 10), "they held little: {most} KiB");
     // Nothing runs any more that would have a thread's memory used again.
     eventually("their memory to be given back", async || {
