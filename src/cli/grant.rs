@@ -22,7 +22,7 @@ Examples:
 /// Let a server speak for your circle.
 ///
 /// Signs, without a connection, that a server's key speaks for your circle at an origin, until a time. Prints the line
-/// that goes into the circle's [[circle]] in the server's settings. Clients then check that they have reached that
+/// that goes into the circle's `[[circle]]` in the server's settings. Clients then check that they have reached that
 /// server before they sign anything.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

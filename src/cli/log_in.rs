@@ -57,7 +57,7 @@ pub(super) struct LogIn {
         requires = "device"
     )]
     label: String,
-    /// What the key may do: play, subscribe, jobs, call, call:<name of a script>; joined by commas.
+    /// What the key may do: play, subscribe, jobs, call, `call:<name of a script>`; joined by commas.
     #[arg(
         long,
         value_name = "SCOPE",
