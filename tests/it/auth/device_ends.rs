@@ -1,29 +1,18 @@
 //! The ends of device keys: removal, expiry, another scope; in all sessions, runs, watches, subscriptions and jobs.
 
-use circled_protocol::DeviceSecretKey;
 use jiff::{Timestamp, ToSpan};
 use serde_json::json;
 
 use crate::harness::{
     backend::on_both,
     calls::{assert_refused, ok, submit, subscribe, until},
-    devices::{add_device, add_for, claim, connected, device, end, log_in, proved, removed},
+    devices::{
+        ALL, add_device, add_for, assert_no_login, claim, connected, device, end, log_in, proved,
+        remove, removed,
+    },
     redis::{Fleet, RedisServer},
-    server::{Answer, ENDLESS, TestServer, Ws, eventually, key},
+    server::{ENDLESS, TestServer, eventually, key},
 };
-
-const ALL: &str = "play,subscribe,jobs,call";
-
-/// Checks that a login was refused for a reason.
-#[track_caller]
-fn assert_no_login(what: &str, answer: Answer, reason: &str) {
-    assert_refused(what, answer, -32002, json!({ "reason": reason }));
-}
-
-async fn remove(session: &mut Ws, device: &DeviceSecretKey) {
-    let removed = ok(session, "remove_device_key", json!([device.public()])).await;
-    assert_eq!(removed, json!({ "removed": true }));
-}
 
 async fn a_removed_device_is_out_at_once() {
     let server = TestServer::start().await;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use circled_protocol::{DeviceSecretKey, Scheme, sign};
+use circled_protocol::{Scheme, sign};
 use futures_util::future::select_all;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -10,22 +10,11 @@ use serde_json::{Value, json};
 use crate::harness::{
     backend::on_both,
     calls::{assert_invalid, assert_refused, closed, ok, put},
-    devices::{add_device, claim, connected, device, log_in, proved, removed},
-    server::{Answer, TestServer, Ws, eventually, key, within},
+    devices::{
+        ALL, add_device, assert_no_login, claim, connected, device, log_in, proved, remove, removed,
+    },
+    server::{TestServer, Ws, eventually, key, within},
 };
-
-const ALL: &str = "play,subscribe,jobs,call";
-
-/// Checks that a login was refused for a reason.
-#[track_caller]
-fn assert_no_login(what: &str, answer: Answer, reason: &str) {
-    assert_refused(what, answer, -32002, json!({ "reason": reason }));
-}
-
-async fn remove(session: &mut Ws, device: &DeviceSecretKey) {
-    let removed = ok(session, "remove_device_key", json!([device.public()])).await;
-    assert_eq!(removed, json!({ "removed": true }));
-}
 
 async fn a_device_logs_in_as_its_caller() {
     let server = closed("").start().await;

@@ -5,7 +5,7 @@ use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    calls::ok,
+    calls::{assert_refused, ok},
     server::{Answer, Received, TestServer, Ws, circle},
 };
 
@@ -89,4 +89,19 @@ pub(crate) async fn removed(session: &mut Ws) -> Vec<Value> {
     let (texts, code, reason) = end(session).await;
     assert_eq!((code, reason.as_str()), (1008, "device key removed"));
     texts
+}
+
+/// The scope with every permission.
+pub(crate) const ALL: &str = "play,subscribe,jobs,call";
+
+/// Checks that a login was refused for a reason.
+#[track_caller]
+pub(crate) fn assert_no_login(what: &str, answer: Answer, reason: &str) {
+    assert_refused(what, answer, -32002, json!({ "reason": reason }));
+}
+
+/// Removes a device key of the session's caller.
+pub(crate) async fn remove(session: &mut Ws, device: &DeviceSecretKey) {
+    let removed = ok(session, "remove_device_key", json!([device.public()])).await;
+    assert_eq!(removed, json!({ "removed": true }));
 }
