@@ -28,10 +28,12 @@ export interface Snapshot<T = Json> {
   readonly status: "loading" | "live" | "stale" | "failed" | "ended";
   /** The last value. */
   readonly value: T | undefined;
+  /** The number of a commit of the circle at which the value is so. */
+  readonly at: number | undefined;
   readonly error: Error | undefined;
 }
 
-const LOADING: Snapshot<never> = { status: "loading", value: undefined, error: undefined };
+const LOADING: Snapshot<never> = { status: "loading", value: undefined, at: undefined, error: undefined };
 
 /** All watches of a connection: those of the same script with the same arguments are one. */
 export class Watches {
@@ -63,7 +65,7 @@ export class Watch<T = Json> implements AsyncIterable<T> {
   #snapshot: Snapshot<T> = LOADING;
   /** True while the server is asked for it. */
   #isFed = false;
-  /** The value as a text, to compare it, and the commit that it is of. */
+  /** The value as a text, to compare it, and the last commit at which it is known to be so. */
   #text: string | undefined;
   #at: number | undefined;
 
@@ -158,7 +160,7 @@ export class Watch<T = Json> implements AsyncIterable<T> {
     if (typeof at === "number") this.#at = at;
     const isSame = text === this.#text;
     this.#text = text;
-    this.#set({ status: "live", error: undefined, ...(isSame ? {} : { value: value as T }) });
+    this.#set({ status: "live", error: undefined, ...(isSame ? {} : { value: value as T, at: this.#at }) });
   }
 
   #onFailed(error: CircleError): boolean {

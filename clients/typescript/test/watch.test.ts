@@ -50,17 +50,19 @@ test("a store tells at once how it is, and has the same snapshot until something
   const circle = await newCircle(t, server).connect(server.port);
   const watch = circle.watch<number>(READ);
   const before = watch.getSnapshot();
-  assert.deepEqual(before, { status: "loading", value: undefined, error: undefined });
+  assert.deepEqual(before, { status: "loading", value: undefined, at: undefined, error: undefined });
   const seen: Snapshot<number>[] = [];
   const { subscribe, getSnapshot } = watch;
   const leave = subscribe((snapshot) => seen.push(snapshot));
   assert.deepEqual(seen, [before]);
   const live = await until(watch, ({ status }) => status === "live");
-  assert.deepEqual(live, { status: "live", value: 0, error: undefined });
+  const { at } = live;
+  assert.deepEqual(live, { status: "live", value: 0, at, error: undefined });
   assert.equal(getSnapshot(), live);
   await circle.play('store.set("n", 9007199254740993)');
   const next = await until(watch, ({ value }) => value !== 0);
   assert.equal(next.value, 9007199254740993n);
+  assert.equal(next.at, Number(at) + 1, "the commit that has changed it");
   leave();
   await circle.play('store.set("n", 2)');
   assert.deepEqual(seen, [before, live, next]);
@@ -209,6 +211,7 @@ test("a script that fails is told, and watched on", async (t) => {
   assert.deepEqual(await until(watch, ({ status }) => status === "live"), {
     status: "live",
     value: 2,
+    at: 3,
     error: undefined,
   });
 });
