@@ -416,6 +416,10 @@ export interface Identity {
    */
   role?: Role | null;
   /**
+   * What this session may do, sorted: `call`, `call:<name>` (by a device key), `jobs`, `manage`, `play`, `subscribe`. A named script's own rule may permit or forbid its calls all the same; and some methods are the owner's alone.
+   */
+  permissions?: string[];
+  /**
    * The id of this session, as in the server's log.
    */
   session_id: string;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use circled_protocol::{
-    Challenge, DeviceKey, LoginRefusal, PublicKey, SiweMessage,
+    Challenge, DeviceKey, LoginRefusal, Permission, PublicKey, Role, Scope, SiweMessage,
     methods::{Authenticate, FetchNonce, Identity, Whoami},
 };
 use jiff::Timestamp;
@@ -14,7 +14,10 @@ use serde_json::Value;
 
 use super::runs::unavailable;
 use crate::{
-    auth::{Authenticated, Credentials, HIGHEST_LISTED, Proved, Signer, Wanted, login_key},
+    auth::{
+        Access, Action, Authenticated, Credentials, HIGHEST_LISTED, Proved, Signer, Wanted,
+        login_key,
+    },
     circle::{Caller, JobSpec, Procedure, Task},
     dispatch::Played,
     rpc::{
@@ -223,12 +226,14 @@ impl Call for Whoami {
         let (circle, shared) = (context.circle, context.shared.clone());
         let key = admitted.key;
         let fixed = key.map(|key| shared.access.fixed_role(&circle, &key));
+        let scope = context.device.as_ref().map(|device| device.scope.clone());
         let identity = Identity {
             authenticated: key.is_some(),
             pubkey: key,
             device: admitted.device,
             circle,
             role: fixed.map(Into::into),
+            permissions: permissions(&shared.access, &circle, fixed, scope.as_ref()),
             session_id: context.session_id.to_string(),
             server: concat!("circled/", env!("CARGO_PKG_VERSION")).to_owned(),
         };
@@ -241,10 +246,43 @@ impl Call for Whoami {
             let _quota = quota;
             let listed = shared.dispatcher.list_role(circle, key).await;
             let listed = listed.map_err(|Unavailable| unavailable())?;
+            let role = listed.max(fixed);
             Ok(Identity {
-                role: listed.max(fixed).map(Into::into),
+                role: role.map(Into::into),
+                permissions: permissions(&shared.access, &circle, role, scope.as_ref()),
                 ..identity
             })
         })))
     }
+}
+
+/// Returns what a session may do, sorted: by the circle's rules for its caller's role, and by the scope of its device key,
+/// if it has one.
+fn permissions(
+    access: &Access,
+    circle: &PublicKey,
+    role: Option<Role>,
+    scope: Option<&Scope>,
+) -> Vec<String> {
+    let may = |action| access.needs(circle, action) <= role;
+    let Some(scope) = scope else {
+        let all = [
+            ("call", may(Action::Call)),
+            ("jobs", role.is_some()),
+            ("manage", may(Action::Manage)),
+            ("play", may(Action::Play)),
+            ("subscribe", may(Action::Subscribe)),
+        ];
+        let permitted = all.into_iter().filter(|(_, may)| *may);
+        return permitted.map(|(word, _)| word.to_owned()).collect();
+    };
+    let permitted = scope.permissions().iter().filter(|own| match own {
+        Permission::Play => may(Action::Play),
+        Permission::Subscribe => may(Action::Subscribe),
+        Permission::Call | Permission::CallNamed(_) => may(Action::Call),
+        Permission::Jobs => true,
+    });
+    let mut words: Vec<_> = permitted.map(ToString::to_string).collect();
+    words.sort_unstable();
+    words
 }

@@ -267,8 +267,10 @@ async fn a_scope_decides_on_every_method() {
     ]) {
         add_device(&mut owner, &device(seed), scope).await;
         let mut session = connected(&server, &device(seed)).await;
+        let mut own: Vec<&str> = scope.split(',').collect();
+        own.sort_unstable();
+        assert_eq!(session.whoami().await["permissions"], json!(own));
         for (method, params, permits) in &calls {
-            let own: Vec<&str> = scope.split(',').collect();
             let has = |needed: &str| needed.split(',').all(|needs| own.contains(&needs));
             let permitted = permits.iter().any(|needs| *needs == "any" || has(needs));
             let what = format!("{method} {params} with {scope}");

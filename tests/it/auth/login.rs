@@ -562,6 +562,7 @@ async fn whoami_tells_what_was_proved() {
             "device": null,
             "circle": circle(),
             "role": null,
+            "permissions": [],
             "session_id": id,
             "server": concat!("circled/", env!("CARGO_PKG_VERSION")),
         })
@@ -573,6 +574,10 @@ async fn whoami_tells_what_was_proved() {
     assert_eq!(after["authenticated"], true);
     assert_eq!(after["pubkey"], json!(me.public()));
     assert_eq!(after["role"], "guest");
+    assert_eq!(
+        after["permissions"],
+        json!(["call", "jobs", "play", "subscribe"])
+    );
     assert_eq!(after["session_id"], json!(id));
     let other = server.connect().await.whoami().await;
     assert_ne!(other["session_id"], json!(id));

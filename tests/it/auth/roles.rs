@@ -123,6 +123,22 @@ async fn callers(server: &TestServer, circle: u8) -> Vec<(usize, &'static str, W
 /// Tries everything as every caller, in a circle with these rules: play, call, subscribe, manage.
 async fn try_all(server: &TestServer, circle: u8, rules: [&str; 4], calls: &[Called]) {
     for (role, told, mut session) in callers(server, circle).await {
+        // What a session may do is told as it is.
+        let [play, call, subscribe, manage] = rules.map(|rule| rank(rule) <= role);
+        let may = [
+            ("call", call),
+            ("jobs", role > 0),
+            ("manage", manage),
+            ("play", play),
+            ("subscribe", subscribe),
+        ];
+        let may: Vec<_> = may
+            .iter()
+            .filter(|(_, may)| *may)
+            .map(|(word, _)| word)
+            .collect();
+        let who = session.whoami().await;
+        assert_eq!(who["permissions"], json!(may), "{told} in circle {circle}");
         for Called {
             method,
             params,

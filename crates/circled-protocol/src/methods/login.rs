@@ -86,6 +86,10 @@ pub struct Identity {
     pub circle: PublicKey,
     /// The caller's role in the circle.
     pub role: Option<Word<Role>>,
+    /// What this session may do, sorted: `call`, `call:<name>` (by a device key), `jobs`, `manage`, `play`, `subscribe`. A
+    /// named script's own rule may permit or forbid its calls all the same; and some methods are the owner's alone.
+    #[serde(default)]
+    pub permissions: Vec<String>,
     /// The id of this session, as in the server's log.
     pub session_id: String,
     /// The server's name and version.
