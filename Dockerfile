@@ -1,14 +1,25 @@
 # syntax=docker/dockerfile:1
 # docker build -t circled . && docker run --rm -p 8080:8080 -v circled:/var/lib/circled -v ./circled.toml:/etc/circled/circled.toml:ro circled
 
+FROM node:22-bookworm-slim AS console
+WORKDIR /src/console
+COPY console/package.json console/package-lock.json console/.npmrc ./
+RUN npm ci
+COPY clients/typescript/src ../clients/typescript/src
+COPY console ./
+RUN npm run build
+
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock build.rs ./
 COPY benches ./benches
 COPY config ./config
 COPY crates ./crates
 COPY src ./src
+COPY --from=console /src/console/dist ./console/dist
+# No image is without its web console.
+ENV CIRCLED_REQUIRE_CONSOLE=1
 RUN cargo build --release --locked --bin circled && strip target/release/circled
 
 FROM debian:bookworm-slim

@@ -5,6 +5,10 @@ NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 DENY := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
 
 TYPESCRIPT := clients/typescript
+CONSOLE := console
+# The last file that a build of the console writes, and what it is built from.
+CONSOLE_BUILT := $(CONSOLE)/dist/.built
+CONSOLE_SOURCES := $(shell find $(CONSOLE)/src $(TYPESCRIPT)/src -type f) $(wildcard $(CONSOLE)/*.*)
 # What the tests of the TypeScript client start: the tests in Rust have built it.
 CIRCLED_TEST_BINARY ?= $(abspath $(or $(CARGO_TARGET_DIR),target)/debug/circled)
 
@@ -14,22 +18,33 @@ FAULTS ?= 60
 FROM ?= $(shell git describe --tags --abbrev=0 2>/dev/null || echo HEAD~1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test redis sdk soak upgrade check bench fmt
+.PHONY: help run console console-test test redis sdk soak upgrade check bench fmt
 
 help: ## This list.
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
-run: ## Build and serve on 127.0.0.1:8080, with nothing else installed. FLAGS="--config circled.toml"
+run: ## Build and serve on 127.0.0.1:8080. The web console takes Node.js 20 or newer. FLAGS="--config circled.toml"
+	@if .ci/node has; then $(MAKE) --no-print-directory $(CONSOLE_BUILT); else false; fi || printf '\n%s\n' \
+	"THE WEB CONSOLE IS NOT BUILT: that takes Node.js 20 or newer, with npm, and the network once. circled is built without it." >&2
 	$(CARGO) run --release -- serve $(FLAGS)
 
-test: redis ## All tests. They need Redis servers, Node.js and Chromium: .ci/redis and .ci/node get them.
+console: ## Build the web console, which goes into the binary. Needs Node.js 20 or newer.
+	@.ci/node check
+	@$(MAKE) --no-print-directory $(CONSOLE_BUILT)
+
+$(CONSOLE_BUILT): $(CONSOLE_SOURCES)
+	@$(MAKE) --no-print-directory $(CONSOLE)/node_modules/.package-lock.json
+	cd $(CONSOLE) && npm run build
+	@touch $@
+
+test: redis console ## All tests. They need Redis servers, Node.js and Chromium: .ci/redis and .ci/node get them.
 ifeq ($(NEXTEST),yes)
 	$(CARGO) nextest run --workspace $(FLAGS)
 else
 	$(CARGO) test --workspace --lib --bins --tests $(FLAGS)
 endif
 	$(CARGO) test --workspace --doc
-	@$(MAKE) --no-print-directory sdk
+	@$(MAKE) --no-print-directory sdk console-test
 
 redis:
 	@.ci/redis
@@ -40,8 +55,12 @@ sdk: ## The tests of the TypeScript client, against the binary that the tests in
 	@$(MAKE) --no-print-directory $(TYPESCRIPT)/node_modules/.package-lock.json
 	cd $(TYPESCRIPT) && export CIRCLED_TEST_BINARY="$(CIRCLED_TEST_BINARY)" && npm test && npm run types:check
 
-$(TYPESCRIPT)/node_modules/.package-lock.json: $(TYPESCRIPT)/package-lock.json
-	cd $(TYPESCRIPT) && npm ci
+console-test: console ## The tests of the web console in a browser, against the binary that the tests in Rust have built.
+	@.ci/node
+	cd $(CONSOLE) && CIRCLED_TEST_BINARY="$(CIRCLED_TEST_BINARY)" npm test
+
+%/node_modules/.package-lock.json: %/package-lock.json
+	cd $* && npm ci
 	@touch $@
 
 soak: redis ## Have processes, machines and the network fail over and over while all work, for 20 minutes. KILLS=1500 FAULTS=60
@@ -58,6 +77,7 @@ upgrade: redis ## Take a loaded cluster, and one server, from an earlier commit 
 check: ## Formatting, lints, docs, and what the dependencies are.
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --package circled --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
 ifeq ($(DENY),yes)
 	$(CARGO) deny check bans licenses sources
@@ -67,6 +87,8 @@ endif
 	@.ci/node check
 	@$(MAKE) --no-print-directory $(TYPESCRIPT)/node_modules/.package-lock.json
 	cd $(TYPESCRIPT) && npm run check
+	@$(MAKE) --no-print-directory $(CONSOLE)/node_modules/.package-lock.json
+	cd $(CONSOLE) && npm run check
 
 bench: ## One table, all measured in one run. FLAGS="--seconds 10 --peer jsonrpsee=ws://127.0.0.1:9000"
 	$(CARGO) bench --bench load -- $(FLAGS)
@@ -74,3 +96,4 @@ bench: ## One table, all measured in one run. FLAGS="--seconds 10 --peer jsonrps
 fmt: ## Format.
 	$(CARGO) fmt --all
 	cd $(TYPESCRIPT) && npm run fmt
+	cd $(CONSOLE) && npm run fmt

@@ -2,6 +2,8 @@
 
 mod accept;
 mod admin;
+#[cfg(feature = "console")]
+mod console;
 mod files;
 mod handshake;
 mod linger;
@@ -76,10 +78,21 @@ struct State {
     verify: VerifyLayer,
     /// The scripts that deliveries run.
     scripts: Scripts,
+    /// True if it serves the web console.
+    serves_console: bool,
 }
 
 /// Connections that are permitted beside twice the number of sessions.
 const SPARE_CONNECTIONS: usize = 1024;
+
+/// True if this binary has the files of the web console.
+const HAS_CONSOLE: bool = {
+    #[cfg(feature = "console")]
+    let has_files = !console::BUILT_IN.is_empty();
+    #[cfg(not(feature = "console"))]
+    let has_files = false;
+    has_files
+};
 
 /// The time for telling the callers of cancelled calls.
 const TELLING: std::time::Duration = std::time::Duration::from_secs(1);
@@ -169,6 +182,7 @@ impl Server {
         });
         let memory = MemoryBudget::new("server.max_buffered", settings.server.max_buffered.get());
         let connections = connections(settings, files, admin.is_some());
+        let serves_console = cfg!(feature = "console") && settings.server.console;
         let state = State {
             verify: VerifyLayer::new(&settings.webhooks, providers, shared.clone()),
             shared,
@@ -176,11 +190,13 @@ impl Server {
                 settings.server.public_url.clone(),
                 local,
                 settings.server.allowed_origins.clone(),
+                serves_console,
             ),
             registry: Registry::new(&settings.session, memory, connections),
             session: Arc::new(settings.session.clone()),
             ending: Ending::default(),
             scripts,
+            serves_console,
         };
         let accept_admin = admin_acceptor(settings, files);
         let accept = main_acceptor(settings, files, connections, state.verify.clone());
@@ -203,6 +219,18 @@ impl Server {
     /// Returns the address that clients connect to.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
+    }
+
+    /// Returns the address of the web console, for browsers; nothing if the settings turn it off, or if this binary was
+    /// built without it.
+    pub fn console_url(&self) -> Option<String> {
+        let has_console = self.state.serves_console && HAS_CONSOLE;
+        has_console.then(|| format!("{}/console/", self.state.origins.own_page()))
+    }
+
+    /// Returns true if the settings want the web console, and this binary was built without its files.
+    pub fn lacks_console(&self) -> bool {
+        self.state.serves_console && !HAS_CONSOLE
     }
 
     /// Returns the address of the admin listener.
@@ -394,7 +422,8 @@ fn routes(state: Arc<State>) -> Router {
     let webhooks = any(webhooks::deliver)
         .layer(state.verify.clone())
         .with_state(state.shared.clone());
-    Router::new()
+    let serves_console = state.serves_console;
+    let routes = Router::new()
         .route("/webhooks/{provider}/{circle}", webhooks.clone())
         // Easily written by mistake, and clear all the same.
         .route("/webhooks/{provider}/{circle}/", webhooks.clone())
@@ -405,9 +434,23 @@ fn routes(state: Arc<State>) -> Router {
         .route("/{circle}", get(upgrade::upgrade))
         .method_not_allowed_fallback(upgrade::not_a_get)
         .fallback(upgrade::not_found)
-        .with_state(state)
-        // A panic is a bug: it ends one request, not the server.
-        .layer(CatchPanicLayer::new())
+        .with_state(state);
+    let routes = match serves_console {
+        true => with_console(routes),
+        false => routes,
+    };
+    // A panic is a bug: it ends one request, not the server.
+    routes.layer(CatchPanicLayer::new())
+}
+
+#[cfg(feature = "console")]
+fn with_console(routes: Router) -> Router {
+    routes.merge(console::routes(console::BUILT_IN))
+}
+
+#[cfg(not(feature = "console"))]
+fn with_console(routes: Router) -> Router {
+    routes
 }
 
 /// Builds the executor with the limits of the settings.

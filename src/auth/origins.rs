@@ -12,17 +12,29 @@ pub struct Origins {
     public: Option<Origin>,
     port: u16,
     allowed: Vec<AllowedPage>,
+    admits_own: bool,
 }
 
 impl Origins {
     /// Creates the origins. `public` is `server.public_url`; without it, the server is known by the loopback names at
-    /// its own port alone.
-    pub fn new(public: Option<Origin>, listen: SocketAddr, allowed: Vec<AllowedPage>) -> Self {
+    /// its own port alone. If no page is `allowed`, or the server has pages of its own, those of its own host are admitted.
+    pub fn new(
+        public: Option<Origin>,
+        listen: SocketAddr,
+        allowed: Vec<AllowedPage>,
+        has_pages: bool,
+    ) -> Self {
         Self {
             public,
             port: listen.port(),
+            admits_own: has_pages || allowed.is_empty(),
             allowed,
         }
+    }
+
+    /// Returns the origin of the server's own pages.
+    pub fn own_page(&self) -> String {
+        self.own(None).replacen("ws", "http", 1)
     }
 
     /// Returns the origin for the login text. A `Host` header is believed only if it is a loopback name at the server's
@@ -41,9 +53,13 @@ impl Origins {
     /// clients don't, and could send any value anyway.
     pub fn admits(&self, header: Option<&str>) -> bool {
         let Some(header) = header else { return true };
-        if !self.allowed.is_empty() {
-            return self.allowed.iter().any(|page| page.is(header));
+        if self.allowed.iter().any(|page| page.is(header)) {
+            return true;
         }
+        self.admits_own && self.is_own(header)
+    }
+
+    fn is_own(&self, header: &str) -> bool {
         let Ok(page) = header.parse::<Origin>() else {
             return false;
         };
@@ -74,7 +90,7 @@ mod tests {
     fn origins(public: &str, allowed: &[&str]) -> Origins {
         let public = (!public.is_empty()).then(|| public.parse().unwrap());
         let allowed = allowed.iter().map(|page| page.parse().unwrap()).collect();
-        Origins::new(public, "127.0.0.1:8080".parse().unwrap(), allowed)
+        Origins::new(public, "127.0.0.1:8080".parse().unwrap(), allowed, false)
     }
 
     #[test]
@@ -127,5 +143,27 @@ mod tests {
             !listed.admits(Some("https://circles.example.org")),
             "the list is the whole list"
         );
+        let with_pages = Origins {
+            admits_own: true,
+            ..listed
+        };
+        for (page, admitted) in [
+            ("https://circles.example.org", true),
+            ("https://app.example.org", true),
+            ("https://other.example.org", false),
+        ] {
+            assert_eq!(with_pages.admits(Some(page)), admitted, "{page}");
+        }
+    }
+
+    #[test]
+    fn the_servers_pages_are_where_it_is() {
+        for (public, page) in [
+            ("", "http://127.0.0.1:8080"),
+            ("wss://circles.example.org", "https://circles.example.org"),
+            ("ws://wss.example.org:81", "http://wss.example.org:81"),
+        ] {
+            assert_eq!(origins(public, &[]).own_page(), page);
+        }
     }
 }

@@ -66,10 +66,16 @@ impl Serve {
         tracing::info!(
             url = %format_args!("ws://{address}/<circle_pk>"),
             public_url = public_url.map(tracing::field::display),
+            console = server.console_url(),
             %admin,
             data = data.map(|data| tracing::field::display(data.display().to_string())),
             "serving"
         );
+        if server.lacks_console() {
+            tracing::warn!(
+                "this circled was built WITHOUT ITS WEB CONSOLE (server.console): to have it, run `make console`, and build circled again"
+            );
+        }
         if settings.circles.open {
             tracing::info!(open = true, "any key names a circle (circles.open)");
         }

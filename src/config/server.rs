@@ -17,6 +17,8 @@ use crate::{
 pub struct Settings {
     /// The address for clients.
     pub listen: SocketAddr,
+    /// True if the web console is served there.
+    pub console: bool,
     /// The server's public URL. If there is none, the server is known by the loopback names at its own port.
     #[serde(deserialize_with = "public_url")]
     pub public_url: Option<Origin>,

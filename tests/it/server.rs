@@ -1,5 +1,7 @@
 //! A server's listeners, its start and end, and the settings that change while it runs.
 
+#[cfg(feature = "console")]
+mod console;
 pub(crate) mod doors;
 mod http;
 mod reload;
