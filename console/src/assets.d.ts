@@ -1,0 +1,2 @@
+/** Styles are taken in by esbuild. */
+declare module "*.css";

@@ -1,0 +1,25 @@
+import { useState } from "preact/hooks";
+import { Button } from "./button.js";
+import { Icon } from "./icon.js";
+import { toastError } from "./toast.js";
+
+/** A small button that copies a text. `label` says what: "Copy the key". */
+export function CopyButton({ text, label }: { text: string | (() => string); label: string }) {
+  const [isDone, setDone] = useState(false);
+  const copy = async () => {
+    await navigator.clipboard.writeText(typeof text === "string" ? text : text());
+    setDone(true);
+    setTimeout(() => setDone(false), 1500);
+  };
+  return (
+    <Button
+      kind="quiet"
+      small
+      label={isDone ? "Copied" : label}
+      onClick={() => copy().catch(toastError)}
+      class="icon-only"
+    >
+      <Icon name={isDone ? "check" : "copy"} />
+    </Button>
+  );
+}
