@@ -1,6 +1,117 @@
-import type { Session } from "../session.js";
-import { Page } from "../ui/panel.js";
+import { useEffect, useMemo, useState } from "preact/hooks";
+import { href, navigate, route, setQuery } from "../router.js";
+import { may, type Session } from "../session.js";
+import { Button } from "../ui/button.js";
+import { Empty } from "../ui/empty.js";
+import { SearchInput } from "../ui/field.js";
+import { Page, Split } from "../ui/panel.js";
+import { EntryPanel } from "./store/entry.js";
+import { GroupBar } from "./store/group.js";
+import { StoreList } from "./store/list.js";
+import { NewKey } from "./store/new-key.js";
+import { listSource, watchSource } from "./store/source.js";
+import { groupsAbove, type Row, Tree } from "./store/tree.js";
+import "./store.css";
 
-export function StorePage(_: { session: Session }) {
-  return <Page title="Store">…</Page>;
+/** The store: its keys, and the one that is opened. `#/<circle>/store/<key>?q=<searched>&in=<group>`. */
+export function StorePage({ session }: { session: Session }) {
+  const mayPlay = may(session, "play");
+  const mayManage = may(session, "manage");
+  if (!mayPlay.ok && !mayManage.ok) {
+    return (
+      <Page title="Store">
+        <Empty title="You may not see the store">
+          {mayPlay.why}. Who may <code>play</code> reads it by scripts, who may <code>manage</code> by{" "}
+          <code>store_list</code>.
+        </Empty>
+      </Page>
+    );
+  }
+  return <Store key={session.pk} session={session} isLive={mayPlay.ok} />;
+}
+
+function Store({ session, isLive }: { session: Session; isLive: boolean }) {
+  const { rest, query } = route.value;
+  const [key] = rest;
+  const search = query.get("q") ?? "";
+  const group = query.get("in") ?? undefined;
+  const isFlat = search !== "" || !isLive;
+  const [isNew, setNew] = useState(false);
+  const { circle } = session;
+  // What is opened by hand later doesn't make another tree.
+  const tree = useMemo(() => {
+    const source = isLive ? watchSource(session) : listSource(session);
+    const open = group ? [...groupsAbove(group), group] : key ? groupsAbove(key) : [];
+    return new Tree(source, search, isFlat, isFlat ? [] : open);
+  }, [circle, search, isLive]);
+  useEffect(() => () => tree.close(), [tree]);
+  const kept = { q: search || undefined, in: group };
+  const onOpen = (row: Row) => {
+    if ("leaf" in row) navigate("store", [row.leaf.key], kept);
+    else if ("group" in row) {
+      tree.toggle(row.group.group);
+      setQuery({ in: row.group.group });
+    }
+  };
+  const mayPlay = may(session, "play");
+  const close = () => navigate("store", [], kept);
+  const create = (
+    <Button kind="primary" onClick={() => setNew(true)} why={mayPlay.ok ? undefined : mayPlay.why}>
+      New key
+    </Button>
+  );
+  const detail = key !== undefined ? <EntryPanel key={key} session={session} name={key} onClose={close} /> : undefined;
+  return (
+    <Page title="Store" actions={create} fill>
+      <Split
+        list={
+          <div class="store-side">
+            <div class="store-bar">
+              <SearchInput
+                value={search}
+                onInput={(q) => setQuery({ q, in: undefined })}
+                placeholder="Keys that begin with…"
+              />
+            </div>
+            {group !== undefined && !isFlat && (
+              <GroupBar
+                key={group}
+                session={session}
+                prefix={group}
+                onClose={() => setQuery({ in: undefined })}
+                onNew={() => setNew(true)}
+              />
+            )}
+            <StoreList
+              tree={tree}
+              isFlat={isFlat}
+              selected={key !== undefined ? `key ${key}` : group && `group ${group}`}
+              onOpen={onOpen}
+              empty={
+                search ? (
+                  <Empty title="No key begins with this" action={<a href={href("store")}>Show all keys</a>} />
+                ) : (
+                  <Empty title="The store is empty" action={create}>
+                    Scripts write keys with <code>store.set("greeting", "hello")</code>. Or make one here.
+                  </Empty>
+                )
+              }
+            />
+          </div>
+        }
+        detail={detail}
+      />
+      {isNew && (
+        <NewKey
+          session={session}
+          prefix={group ?? ""}
+          onClose={() => setNew(false)}
+          onMade={(made) => {
+            setNew(false);
+            navigate("store", [made], kept);
+          }}
+        />
+      )}
+    </Page>
+  );
 }
