@@ -1,0 +1,41 @@
+/** The queries that are watched: they are in the address, as JSON. */
+
+import type { Query as Watched } from "@circled/client";
+import { parse, stringify } from "@circled/client/json";
+
+/** A query: a named script or a source, and its arguments as JSON text. */
+export interface LiveQuery {
+  readonly name?: string;
+  readonly script?: string;
+  readonly args?: string;
+}
+
+/** The most queries at once. */
+export const MOST_QUERIES = 12;
+
+/** Reads the queries of an address. What is none is left out. */
+export function readQueries(text: string | null): LiveQuery[] {
+  let found: unknown;
+  try {
+    found = JSON.parse(text ?? "[]");
+  } catch {}
+  if (!Array.isArray(found)) return [];
+  const isText = (value: unknown) => value === undefined || typeof value === "string";
+  return found
+    .filter((one) => one && (typeof one.name === "string" || typeof one.script === "string") && isText(one.args))
+    .slice(0, MOST_QUERIES)
+    .map(({ name, script, args }) => ({
+      ...(typeof name === "string" ? { name } : { script }),
+      ...(args ? { args } : {}),
+    }));
+}
+
+/** Returns what the address has of queries; undefined for none. */
+export function writeQueries(queries: readonly LiveQuery[]): string | undefined {
+  return queries.length > 0 ? stringify(queries) : undefined;
+}
+
+/** Returns the query and its arguments, as `watch` takes them. */
+export function watchOf({ name, script = "", args }: LiveQuery): [query: Watched, args: unknown] {
+  return [name === undefined ? { script } : { name }, args ? parse(args) : undefined];
+}
