@@ -1,18 +1,19 @@
+import type { ComponentType } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { href, route } from "../router.js";
 import type { Session } from "../session.js";
 import { ErrorBoundary } from "../ui/boundary.js";
 import { Button } from "../ui/button.js";
-import { ErrorNote } from "../ui/error.js";
 import { Icon, type IconName } from "../ui/icon.js";
 import { Account } from "./account.js";
 import { Banner } from "./connection.js";
 import { Help } from "./help.js";
-import { loaded, PAGES, type PageName } from "./pages.js";
 import { CircleSwitcher } from "./switcher.js";
 
+export type Pages = Record<string, { title: string; letter: string; Page: ComponentType<{ session: Session }> }>;
+
 /** The frame around the pages of a circle: navigation, circle, account, connection. */
-export function Frame({ session, page }: { session: Session; page: PageName }) {
+export function Frame({ session, pages, page }: { session: Session; pages: Pages; page: string }) {
   const [isOpen, setOpen] = useState(false);
   const main = useRef<HTMLElement>(null);
   const shown = useRef(page);
@@ -22,8 +23,8 @@ export function Frame({ session, page }: { session: Session; page: PageName }) {
     if (shown.current !== page) main.current?.focus();
     shown.current = page;
   }, [page]);
-  const { pages, error } = loaded.value;
-  const Now = pages?.[page];
+  const now = pages[page];
+  const Now = now?.Page;
   return (
     <div class="frame">
       <button type="button" class="skip" onClick={() => main.current?.focus()}>
@@ -33,7 +34,7 @@ export function Frame({ session, page }: { session: Session; page: PageName }) {
         <Button kind="quiet" label="Navigation" class="icon-only" expanded={isOpen} onClick={() => setOpen(!isOpen)}>
           <Icon name="menu" />
         </Button>
-        <span class="grow">{PAGES[page].title}</span>
+        <span class="grow">{now?.title}</span>
       </div>
       {isOpen && <div class="scrim" aria-hidden="true" onClick={() => setOpen(false)} />}
       <header class={isOpen ? "side open" : "side"} onKeyDown={(event) => event.key === "Escape" && setOpen(false)}>
@@ -43,7 +44,7 @@ export function Frame({ session, page }: { session: Session; page: PageName }) {
         </div>
         <CircleSwitcher session={session} />
         <nav class="nav" aria-label="Pages">
-          {Object.entries(PAGES).map(([name, { title }]) => (
+          {Object.entries(pages).map(([name, { title }]) => (
             <a key={name} href={href(name)} aria-current={name === page ? "page" : undefined}>
               <Icon name={name as IconName} />
               {title}
@@ -54,19 +55,9 @@ export function Frame({ session, page }: { session: Session; page: PageName }) {
       </header>
       <main class="main" id="main" tabIndex={-1} ref={main}>
         <Banner session={session} />
-        <ErrorBoundary key={`${page}/${route.value.rest.join("/")}`}>
-          {Now && <Now session={session} />}
-          {error !== undefined && (
-            <div class="table-empty stack">
-              <ErrorNote error={error} />
-              <div>
-                <Button onClick={() => location.reload()}>Load the page again</Button>
-              </div>
-            </div>
-          )}
-        </ErrorBoundary>
+        <ErrorBoundary key={`${page}/${route.value.rest.join("/")}`}>{Now && <Now session={session} />}</ErrorBoundary>
       </main>
-      <Help />
+      <Help pages={pages} />
     </div>
   );
 }

@@ -1,0 +1,95 @@
+/** A call of a method over the session, with the frames that went and came back. */
+
+import type { Circle, Json } from "@circled/client";
+import { parse, stringify } from "@circled/client/json";
+import { type ReadonlySignal, signal } from "@preact/signals";
+import { listen } from "./wire.js";
+
+/** How a call is. */
+export interface Call {
+  readonly sent: string | undefined;
+  readonly received: string | undefined;
+  /** What has failed without a reply of the server. */
+  readonly error: unknown;
+  /** How long it took, in milliseconds; undefined while it is under way. */
+  readonly took: number | undefined;
+  /** The frames that came for the subscription that it has begun, the newest first. */
+  readonly notifications: readonly string[];
+  readonly subscription: string | undefined;
+}
+
+/** The most notifications that are kept. */
+const MOST_NOTIFICATIONS = 50;
+
+type Message = { [name: string]: Json };
+
+/** A call. It listens until it is closed, if it has begun a subscription. */
+export class Exchange {
+  readonly #circle: Circle;
+  readonly #call = signal<Call>({
+    sent: undefined,
+    received: undefined,
+    error: undefined,
+    took: undefined,
+    notifications: [],
+    subscription: undefined,
+  });
+  readonly #unlisten: () => void;
+  #id: Json | undefined;
+
+  constructor(circle: Circle, method: string, params: { [name: string]: Json }) {
+    this.#circle = circle;
+    const expected = stringify(params);
+    const begun = performance.now();
+    this.#unlisten = listen((way, text) => {
+      if (way === "sent" && text.includes(`"${method}"`)) {
+        const message = parse(text) as Message;
+        if (message.method !== method || stringify(message.params ?? {}) !== expected || this.#call.peek().received)
+          return;
+        this.#id = message.id;
+        this.#set({ sent: text });
+      } else if (way === "received") this.#onText(text);
+    });
+    const request = circle.request as (method: string, params: unknown) => Promise<unknown>;
+    request
+      .call(circle, method, params)
+      .catch((error) => {
+        if (!this.#call.peek().received) this.#set({ error });
+      })
+      .then(() => {
+        this.#set({ took: performance.now() - begun });
+        if (!this.#call.peek().subscription) this.#unlisten();
+      });
+  }
+
+  get call(): ReadonlySignal<Call> {
+    return this.#call;
+  }
+
+  /** Ends the subscription that it has begun, if there is one. */
+  close(): void {
+    this.#unlisten();
+    const { subscription } = this.#call.peek();
+    if (subscription === undefined) return;
+    this.#set({ subscription: undefined });
+    this.#circle.request("unsubscribe", { subscription }).catch(() => {});
+  }
+
+  #onText(text: string): void {
+    const { received, subscription, notifications } = this.#call.peek();
+    if (received === undefined && this.#id !== undefined && text.includes('"id"')) {
+      const { id, result } = parse(text) as Message;
+      if (id !== this.#id) return;
+      const begun = (result as Message | null)?.subscription;
+      this.#set({ received: text, subscription: typeof begun === "string" ? begun : undefined });
+    } else if (subscription !== undefined && text.includes('"subscription"')) {
+      const { params } = parse(text) as Message;
+      if ((params as Message | null)?.subscription !== subscription) return;
+      this.#set({ notifications: [text, ...notifications].slice(0, MOST_NOTIFICATIONS) });
+    }
+  }
+
+  #set(change: Partial<Call>): void {
+    this.#call.value = { ...this.#call.peek(), ...change };
+  }
+}
