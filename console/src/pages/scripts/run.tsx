@@ -1,0 +1,137 @@
+/** Runs a script, and shows what has come of it. */
+
+import { useSignal } from "@preact/signals";
+import { useState } from "preact/hooks";
+import type { Mark } from "../../editor/main.js";
+import { type Session, whyNot } from "../../session.js";
+import { Button } from "../../ui/button.js";
+import { Field, Select, TextArea } from "../../ui/field.js";
+import { formatJson, parseJson } from "../../ui/json.js";
+import { Panel } from "../../ui/panel.js";
+import { markOf } from "./open-script.js";
+import { type Outcome, Result } from "./result.js";
+
+/** What can be run: the text in the editor, or a version of the script. */
+export interface Runnable {
+  readonly value: string;
+  readonly label: string;
+  /** The text; without it, the named script is called. */
+  readonly text?: string | undefined;
+  readonly version?: string | undefined;
+  /** True if it is what the editor shows, so a line of an error is one of the editor's. */
+  readonly isShown?: boolean;
+}
+
+interface Props {
+  readonly session: Session;
+  /** The script's name, if it has one. */
+  readonly name?: string | undefined;
+  readonly runnables: readonly Runnable[];
+  /** The one that is run unless another is chosen. */
+  readonly preferred: string;
+  /** Is told where the run has failed; nothing, if it hasn't, or where that isn't in the text of the editor. */
+  readonly onFault: (mark: Mark | undefined) => void;
+  readonly onJump: (line: number, column?: number) => void;
+  /** Is given what runs the script, for the shortcut. */
+  readonly run: { current: (() => void) | undefined };
+}
+
+const ARGS = "circled-console:args:";
+
+/** ARGS as they were typed last, in this tab. */
+function keptArgs(name: string, text?: string): string {
+  try {
+    if (text !== undefined) sessionStorage.setItem(ARGS + name, text);
+    return sessionStorage.getItem(ARGS + name) ?? "";
+  } catch {
+    return text ?? "";
+  }
+}
+
+export function Run({ session, name, runnables, preferred, onFault, onJump, run }: Props) {
+  const keptAs = `${session.pk}:${name ?? "-scratch"}`;
+  const args = useSignal(keptArgs(keptAs));
+  const isBusy = useSignal(false);
+  const outcome = useSignal<Outcome | undefined>(undefined);
+  const [chosen, setChosen] = useState<string>();
+  const runnable =
+    runnables.find(({ value }) => value === chosen) ?? runnables.find(({ value }) => value === preferred);
+
+  const parsed = args.value.trim() === "" ? undefined : parseJson(args.value);
+  const fault = parsed instanceof Error ? parsed.message : undefined;
+  const why = whyNotRun(session, runnable) ?? (fault && "ARGS are no JSON");
+
+  const start = async () => {
+    if (!runnable || why || isBusy.peek()) return;
+    isBusy.value = true;
+    onFault(undefined);
+    const began = performance.now();
+    const ended = () => Math.round(performance.now() - began);
+    try {
+      const result = await runIt(session, name, runnable, parsed);
+      outcome.value = { result, time: ended() };
+    } catch (error) {
+      outcome.value = { error: error as Error, time: ended(), isShown: Boolean(runnable.isShown) };
+      const { data } = error as { data?: { line?: number } };
+      if (data?.line && runnable.isShown) onFault(markOf(error as Parameters<typeof markOf>[0]));
+    } finally {
+      isBusy.value = false;
+    }
+  };
+  run.current = () => void start();
+
+  return (
+    <Panel
+      title="Run"
+      actions={
+        <Button kind="primary" small onClick={start} busy={isBusy.value} why={why}>
+          Run
+        </Button>
+      }
+    >
+      <div class="stack">
+        {runnables.length > 1 && (
+          <Field label="Script">
+            <Select value={runnable?.value ?? ""} onInput={setChosen} options={runnables} />
+          </Field>
+        )}
+        <Field label="ARGS, as JSON" error={fault} hint={fault ? undefined : "Empty: the script sees ()"}>
+          <TextArea
+            value={args.value}
+            onInput={(text) => {
+              args.value = text;
+              keptArgs(keptAs, text);
+            }}
+            rows={Math.min(12, Math.max(3, args.value.split("\n").length))}
+            placeholder={'{"name": "Ada"}'}
+            mono
+          />
+        </Field>
+        {parsed !== undefined && !fault && args.value !== formatJson(parsed) && (
+          <button
+            type="button"
+            class="link"
+            onClick={() => {
+              args.value = keptArgs(keptAs, formatJson(parsed));
+            }}
+          >
+            Format
+          </button>
+        )}
+        {outcome.value && <Result outcome={outcome.value} onJump={onJump} />}
+      </div>
+    </Panel>
+  );
+}
+
+function whyNotRun(session: Session, runnable: Runnable | undefined): string | undefined {
+  if (!runnable) return "There is nothing to run yet";
+  if (runnable.text !== undefined) return whyNot(session, "play");
+  return whyNot(session, "call") ?? (runnable.version === undefined ? undefined : whyNot(session, "manage"));
+}
+
+async function runIt({ circle }: Session, name: string | undefined, runnable: Runnable, args: unknown) {
+  const { text, version } = runnable;
+  if (text !== undefined) return await circle.play(text, args);
+  return await circle.call(name ?? "", args, { version });
+}
