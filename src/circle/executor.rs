@@ -116,6 +116,7 @@ impl Executor {
             .try_run(&found.source.text(), &inputs, transaction)?;
         let outcome = versioned(outcome, found.version);
         self.keep_reply(job, transaction, &outcome);
+        let outcome = with_effects(job, outcome, transaction.as_deref());
         Some(queried(job, outcome, transaction))
     }
 
@@ -157,6 +158,7 @@ impl Executor {
             .run(&source, &inputs, transaction, deadline, cancel);
         let outcome = versioned(outcome, found.version);
         self.keep_reply(job, transaction, &outcome);
+        let outcome = with_effects(job, outcome, transaction.as_deref());
         queried(job, outcome, transaction)
     }
 
@@ -196,6 +198,7 @@ impl Executor {
             version: None,
             queried: None,
             replayed: None,
+            effects: None,
         })
     }
 }
@@ -236,8 +239,8 @@ fn admit_to(
 ) -> Result<(), RunError> {
     if rule.is_some() {
         transaction.see_caller();
-        // Only who manages the circle may choose a version, whoever may call the newest one.
-        if job.task.has_version() {
+        // Only who manages the circle may choose a version or see effects, whoever may call the newest one.
+        if job.task.has_version() || job.tells_effects {
             admit(job, transaction)?;
         }
     }
@@ -373,6 +376,18 @@ fn queried(
         error,
     }));
     Ok(success)
+}
+
+/// Adds the effects to the outcome, if they were asked for.
+fn with_effects(
+    job: &JobSpec<'_>,
+    mut outcome: Outcome,
+    transaction: Option<&Transaction>,
+) -> Outcome {
+    if let (true, Ok(success), Some(transaction)) = (job.tells_effects, &mut outcome, transaction) {
+        success.effects = Some(Box::new(transaction.told_effects()));
+    }
+    outcome
 }
 
 /// Adds the version of a named script to the outcome.

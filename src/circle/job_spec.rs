@@ -51,6 +51,9 @@ pub struct JobSpec<'a> {
     /// The request that may be sent again, if its caller has named it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Request>,
+    /// True if the outcome tells its effects. An earlier version doesn't.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tells_effects: bool,
 }
 
 /// The script or procedure that a job runs.

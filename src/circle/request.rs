@@ -163,6 +163,7 @@ mod tests {
                 version: Some("aa".to_owned()),
                 queried: None,
                 replayed: None,
+                effects: None,
             }),
         };
         let written = serde_json::to_string(&reply).unwrap();

@@ -67,6 +67,9 @@ pub(super) struct RunOptions {
     /// is printed, and nothing runs: after a failure, the same command with the same name finds out what has happened.
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
+    /// Print on standard error what the run has read and changed, as JSON. Only for callers who may manage.
+    #[arg(long)]
+    effects: bool,
 }
 
 impl Play {
@@ -104,6 +107,7 @@ impl RunOptions {
             args: self.args.clone().unwrap_or_default(),
             timeout_ms: self.timeout.map(milliseconds),
             request_id: self.request_id.clone(),
+            effects: self.effects,
         }
     }
 }
@@ -114,6 +118,9 @@ pub(super) fn print_played(played: &Played) -> io::Result<()> {
         remark!("this is the result of an earlier run for the same --request-id");
     }
     print_logs(played.logs.iter().map(String::as_str));
+    if let Some(effects) = &played.effects {
+        remark!("effects: {}", serde_json::to_string(effects)?);
+    }
     match played.output.as_str() {
         "" => Ok(()),
         output => print_text(output),

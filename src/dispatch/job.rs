@@ -48,6 +48,9 @@ pub(super) const AROUND_A_VALUE: usize = 64;
 /// Bytes of the name of what a script threw: `,"thrown":`.
 const THROWN: usize = 10;
 
+/// Bytes of the name of a run's effects: `,"effects":`.
+const EFFECTS: usize = 11;
+
 /// Bytes of what an outcome says, in JSON: a reply has these, and no more than [`AROUND`] besides.
 fn size(outcome: &Outcome) -> usize {
     let text = |text: &String| json_length(text) + 1;
@@ -56,7 +59,9 @@ fn size(outcome: &Outcome) -> usize {
             let logs: usize = success.logs.iter().map(text).sum();
             let reads = success.queried.as_ref();
             let reads = reads.map_or(0, |queried| queried.reads.size());
-            text(&success.output) + success.value.get().len() + logs + reads
+            let effects = success.effects.as_ref();
+            let effects = effects.map_or(0, |effects| json_size(effects) + EFFECTS);
+            text(&success.output) + success.value.get().len() + logs + reads + effects
         }
         Err(RunError::Failed(failure)) => {
             let logs: usize = failure.logs.iter().map(text).sum();
@@ -83,6 +88,11 @@ impl From<RunError> for ReservedOutcome {
             reservation: None,
         }
     }
+}
+
+/// Returns the length of a value as JSON.
+fn json_size(value: &impl serde::Serialize) -> usize {
+    serde_json::to_string(value).map_or(0, |json| json.len())
 }
 
 /// Returns the length of a text as a string in JSON.
@@ -125,6 +135,7 @@ mod tests {
                 version: None,
                 queried: None,
                 replayed: None,
+                effects: None,
             };
             reserve(Ok(success), &full)
         };

@@ -194,6 +194,7 @@ impl ParsedInput<'_> {
                 tries: job.tries,
             }),
             request: None,
+            tells_effects: false,
         })
     }
 }

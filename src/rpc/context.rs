@@ -275,17 +275,19 @@ impl Context {
         action: Action,
         version: Option<&str>,
     ) -> Result<Admitted, Error> {
-        if version.is_some() {
-            self.check_own_key()?;
+        match version {
+            None => self.permits_to(action),
+            Some(_) => self.permits_managing(action),
         }
+    }
+
+    /// Checks if the caller may do `action` and may manage, by their own key.
+    pub(super) fn permits_managing(&self, action: Action) -> Result<Admitted, Error> {
+        self.check_own_key()?;
         let admitted = self.permits_to(action)?;
-        let manages = version
-            .map(|_| self.permits_to(Action::Manage))
-            .transpose()?;
+        let manages = self.permits_to(Action::Manage)?;
         Ok(Admitted {
-            requires: admitted
-                .requires
-                .max(manages.and_then(|manages| manages.requires)),
+            requires: admitted.requires.max(manages.requires),
             ..admitted
         })
     }

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use circled_protocol::{FailureKind, JobId, PublicKey};
+use circled_protocol::{FailureKind, JobId, PublicKey, methods::RunEffects};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
@@ -49,6 +49,9 @@ pub struct Success {
     /// The job that it is the result of, if that is an earlier one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replayed: Option<JobId>,
+    /// The effects, if they were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effects: Option<Box<RunEffects>>,
 }
 
 impl Success {
@@ -61,6 +64,7 @@ impl Success {
             version: None,
             queried: None,
             replayed: None,
+            effects: None,
         }
     }
 }

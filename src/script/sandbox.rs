@@ -428,6 +428,7 @@ impl Sandbox {
             version: None,
             queried: None,
             replayed: None,
+            effects: None,
         })
     }
 }

@@ -40,6 +40,7 @@ mod snapshot;
 mod submitted_job;
 mod sweep;
 mod table;
+mod told_effects;
 mod transaction;
 mod watermark;
 mod write;

@@ -6,7 +6,7 @@ mod records;
 
 use std::sync::Arc;
 
-use circled_protocol::PublicKey;
+use circled_protocol::{PublicKey, methods::RunEffects};
 
 use self::read_source::ReadSource;
 pub use self::read_source::{OnCounted, RemoteReads, Scanned};
@@ -380,6 +380,11 @@ impl Transaction {
     /// Returns what it has read.
     pub fn reads(&self) -> &ReadSet {
         &self.effects.reads
+    }
+
+    /// Returns what its run's caller is told of its effects.
+    pub fn told_effects(&self) -> RunEffects {
+        self.effects.told()
     }
 
     /// Returns the events that it emits.

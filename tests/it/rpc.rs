@@ -501,8 +501,8 @@ async fn parameters_that_do_not_fit_are_told() {
         ("play", json!(["1", null, "x"]), "`[2]`: "),
         (
             "play",
-            json!(["1", null, 1000, "id", "more"]),
-            "too many parameters: by position, they are `script`, `args`, `timeout_ms`, `request_id`",
+            json!(["1", null, 1000, "id", true, "more"]),
+            "too many parameters: by position, they are `script`, `args`, `timeout_ms`, `request_id`, `effects`",
         ),
         (
             "play",
@@ -645,7 +645,7 @@ async fn a_server_describes_itself() {
     add_device_key(pubkey, label, expires_at, scope, proof)
     add_member(pubkey)
     authenticate(pubkey?, signature?, scheme?, address?, event?)
-    call(name, args?, version?, timeout_ms?, request_id?)
+    call(name, args?, version?, timeout_ms?, request_id?, effects?)
     check_script(source)
     delete_script(name, if_version?)
     fetch_nonce(pubkey?, scheme?, address?, chain_id?)
@@ -657,7 +657,7 @@ async fn a_server_describes_itself() {
     list_jobs(status?, limit?, cursor?, kind?, name?)
     list_members()
     list_scripts()
-    play(script, args?, timeout_ms?, request_id?)
+    play(script, args?, timeout_ms?, request_id?, effects?)
     prove(challenge)
     put_script(name, source, if_version?, call?)
     redeliver(job_id)

@@ -20,6 +20,8 @@ import { type Query, type Watch, Watches } from "./watch.js";
 export interface RunOptions extends CallOptions {
   /** Names the request, so that it happens once however often it is asked. Without it, one is drawn. Needs a signer. */
   readonly requestId?: string | undefined;
+  /** Has the result tell what the run has read and changed, for callers who may manage. */
+  readonly effects?: boolean | undefined;
 }
 
 /** The options of `call`. */
@@ -219,6 +221,6 @@ export class Client {
 
   #run(method: string, params: object, options?: RunOptions): Promise<unknown> {
     const id = options?.requestId ?? (this.#hasLogin ? randomHex(16) : undefined);
-    return this.#calls.ask(method, { ...params, request_id: id }, id, options, true);
+    return this.#calls.ask(method, { ...params, request_id: id, effects: options?.effects }, id, options, true);
   }
 }

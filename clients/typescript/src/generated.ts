@@ -8,6 +8,10 @@ import type {Json} from "./json.js";
 
 export type JobId = string;
 /**
+ * The kind of a write in the store. A later version may have more.
+ */
+export type WriteOp = "set" | "delete" | "add" | "push" | "delete_range";
+/**
  * A scheme of logins: what is signed, and how.
  */
 export type Scheme = "eip191" | "sha256" | "schnorr" | "siwe" | "nostr" | "es256";
@@ -311,6 +315,98 @@ export interface Played {
    * True if this is the result of an earlier run, for the same `request_id`.
    */
   replayed?: boolean;
+  /**
+   * What the run has read and changed, if that was asked for; not with the result of an earlier run.
+   */
+  effects?: RunEffects | null;
+}
+/**
+ * The effects of a run: what it has read and changed. Of each kind, the first ones are listed, and `more` counts the others. What belongs to the circle itself, such as its members and scripts, is left out.
+ */
+export interface RunEffects {
+  /**
+   * The keys and ranges that it has read.
+   */
+  reads: KeysTouched[];
+  /**
+   * The keys and ranges that it has written: deletes of ranges, then the others by their keys, then pushes.
+   */
+  writes: WriteEffect[];
+  /**
+   * The topics of the events that it has emitted, in order.
+   */
+  events: string[];
+  /**
+   * The number of durable jobs that it has submitted.
+   */
+  jobs: number;
+  /**
+   * The numbers of effects that are not listed; missing if all are.
+   */
+  more?: MoreEffects | null;
+}
+/**
+ * A key, or a range of keys in the order of their bytes.
+ */
+export interface KeysTouched {
+  /**
+   * The key, if it is one.
+   */
+  key?: string | null;
+  /**
+   * The first key that may be in the range.
+   */
+  start?: string | null;
+  /**
+   * The key behind the last one that may be in the range.
+   */
+  end?: string | null;
+  /**
+   * In place of `end`: the range goes on to the last key that begins like this.
+   */
+  prefix?: string | null;
+}
+/**
+ * A write of a run.
+ */
+export interface WriteEffect {
+  /**
+   * The kind of write.
+   */
+  op: WriteOp;
+  /**
+   * The key, if it is one.
+   */
+  key?: string | null;
+  /**
+   * The first key that may be in the range.
+   */
+  start?: string | null;
+  /**
+   * The key behind the last one that may be in the range.
+   */
+  end?: string | null;
+  /**
+   * In place of `end`: the range goes on to the last key that begins like this.
+   */
+  prefix?: string | null;
+}
+/**
+ * The numbers of effects that are not listed.
+ */
+export interface MoreEffects {
+  /**
+   * Of `reads`.
+   */
+  reads: number;
+  /**
+   * Of `writes`.
+   */
+  writes: number;
+  /**
+   * Of `events`.
+   */
+  events: number;
 }
 /**
  * The result of a named script.
@@ -336,6 +432,10 @@ export interface Called {
    * True if this is the result of an earlier run, for the same `request_id`.
    */
   replayed?: boolean;
+  /**
+   * What the run has read and changed, if that was asked for; not with the result of an earlier run.
+   */
+  effects?: RunEffects | null;
   /**
    * The version that ran.
    */
@@ -1076,6 +1176,10 @@ export interface PlayParams {
    * A name that the caller gives the request: 1 to 64 of `A-Za-z0-9_.:-`. If a request with this name has changed anything, its result is returned, and nothing runs.
    */
   request_id?: string | null;
+  /**
+   * Tells the run's effects in the result. Only for callers who may `manage`, by their own key.
+   */
+  effects?: boolean;
 }
 /**
  * The parameters of `call`.
@@ -1101,6 +1205,10 @@ export interface CallParams {
    * A name that the caller gives the request: 1 to 64 of `A-Za-z0-9_.:-`. If a request with this name has changed anything, its result is returned, and nothing runs.
    */
   request_id?: string | null;
+  /**
+   * Tells the run's effects in the result. Only for callers who may `manage`, by their own key.
+   */
+  effects?: boolean;
 }
 /**
  * The parameters of `watch`.

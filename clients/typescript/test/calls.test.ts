@@ -42,6 +42,14 @@ test("scripts are run as the caller, with arguments and a result", async (t) => 
   assert.equal((await circle.play("ARGS", undefined)).value, null);
 });
 
+test("a run tells its effects if it is asked to", async (t) => {
+  const server = await serve(t);
+  const circle = await newCircle(t, server).connect(server.port);
+  const { effects } = await circle.play('store.set("a", 1); emit("b", 1)', null, { effects: true });
+  assert.deepEqual(effects, { reads: [], writes: [{ op: "set", key: "a" }], events: ["b"], jobs: 0 });
+  assert.equal((await circle.play("1")).effects, undefined);
+});
+
 test("integers of 64 bits come and go as they are", async (t) => {
   const server = await serve(t);
   const own = newCircle(t, server);

@@ -85,6 +85,8 @@ pub struct Options {
     /// A name of the request, one for each that is another: 1 to 64 of `A-Za-z0-9_.:-`. If a request with this name has
     /// changed anything, its reply comes again, and nothing runs. [`Caller`] makes one if there is none.
     pub request_id: Option<String>,
+    /// Has the result tell the run's effects, for callers who may manage.
+    pub effects: bool,
 }
 
 impl Options {
@@ -96,6 +98,7 @@ impl Options {
             args: options.args,
             timeout_ms: options.timeout_ms,
             request_id: options.request_id.map(Into::into),
+            effects: options.effects,
         }
     }
 
@@ -108,6 +111,7 @@ impl Options {
             args: options.args,
             timeout_ms: options.timeout_ms,
             request_id: options.request_id.map(Into::into),
+            effects: options.effects,
         }
     }
 }

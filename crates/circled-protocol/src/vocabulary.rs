@@ -159,7 +159,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{FailureKind, JobKind, JobStatus, LoginRefusal, Role};
+    use crate::{FailureKind, JobKind, JobStatus, LoginRefusal, Role, WriteOp};
 
     fn check<T>()
     where
@@ -186,5 +186,6 @@ mod tests {
         check::<JobStatus>();
         check::<LoginRefusal>();
         check::<Role>();
+        check::<WriteOp>();
     }
 }

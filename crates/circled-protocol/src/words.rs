@@ -69,6 +69,22 @@ vocabulary! {
 }
 
 vocabulary! {
+    /// The kind of a write in the store. A later version may have more.
+    pub enum WriteOp {
+        /// The key got a value.
+        Set = "set",
+        /// The key was deleted.
+        Delete = "delete",
+        /// A number was added to the key's value.
+        Add = "add",
+        /// A value was put under a new key.
+        Push = "push",
+        /// All keys of a range were deleted.
+        DeleteRange = "delete_range",
+    }
+}
+
+vocabulary! {
     /// The reason why a script failed.
     pub enum FailureKind {
         /// The source is not valid Rhai.

@@ -529,6 +529,7 @@ fn play(embedded: &Embedded, source: &str) -> Played<BackendHandle> {
         seed: Seed::draw(),
         durable: None,
         request: None,
+        tells_effects: false,
     };
     let memory = MemoryBudget::new("session.max_buffered", 1 << 20);
     embedded.play(job, Uuid::nil(), &memory, true)

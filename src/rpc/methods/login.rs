@@ -201,6 +201,7 @@ fn note_use(context: &Context, key: PublicKey, device: DeviceKey) {
         seed: Seed::draw(),
         durable: None,
         request: None,
+        tells_effects: false,
     };
     let (session, memory) = (context.session_id, context.requests.clone());
     context.shared.device_sessions.spawn(async move {

@@ -5,9 +5,8 @@ use circled_protocol::{
     methods::{AddMember, ListMembers, RemoveMember, Removed},
 };
 use futures_util::future::join_all;
-use serde_json::Value;
 
-use super::runs::{Raw, perform, run, unavailable};
+use super::runs::{Raw, With, perform, run, unavailable};
 use crate::{
     auth::Action,
     circle::{Procedure, Task},
@@ -55,21 +54,13 @@ impl Call for RemoveMember {
         }
         let viewer = Viewer::Caller(admitted.key);
         let task = Task::Procedure(Procedure::RemoveMember { pubkey });
-        let answer = run(
-            context,
-            admitted,
-            task,
-            Value::Null,
-            None,
-            None,
-            |_, success| {
-                circled_json::from_str(success.value.get()).unwrap_or(Removed {
-                    removed: false,
-                    stopped: None,
-                    failed: None,
-                })
-            },
-        )?;
+        let answer = run(context, admitted, task, With::default(), |_, success| {
+            circled_json::from_str(success.value.get()).unwrap_or(Removed {
+                removed: false,
+                stopped: None,
+                failed: None,
+            })
+        })?;
         if !stop_jobs {
             return Ok(answer);
         }

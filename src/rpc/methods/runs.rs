@@ -39,18 +39,18 @@ impl Call for Play<'static> {
         admitted: Admitted,
         params: Play<'_>,
     ) -> CallResult<Played<Raw>> {
+        let admitted = match params.effects {
+            true => context.permits_managing(Action::Play)?,
+            false => admitted,
+        };
         let task = Task::Source(params.script);
-        let request = request(&admitted, params.request_id.as_deref(), &task, &params.args)?;
-        let (args, timeout_ms) = (params.args, params.timeout_ms);
-        run(
-            context,
-            admitted,
-            task,
-            args,
-            timeout_ms,
-            request,
-            play_result,
-        )
+        let with = With {
+            request: request(&admitted, params.request_id.as_deref(), &task, &params.args)?,
+            args: params.args,
+            timeout_ms: params.timeout_ms,
+            tells_effects: params.effects,
+        };
+        run(context, admitted, task, with, play_result)
     }
 }
 
@@ -62,22 +62,35 @@ impl Call for CallScript<'static> {
 
     fn call(context: &mut Context, _: Admitted, params: CallScript<'_>) -> CallResult<Called<Raw>> {
         context.check_device_calls(&params.name, params.version.as_deref())?;
-        let admitted = match params.version.as_deref() {
-            None => context.permits_script()?,
-            version => context.permits_version(Action::Call, version)?,
+        let admitted = match params.version.is_some() || params.effects {
+            true => context.permits_managing(Action::Call)?,
+            false => context.permits_script()?,
         };
         let task = Task::Named {
             name: params.name,
             version: params.version,
         };
-        let request = request(&admitted, params.request_id.as_deref(), &task, &params.args)?;
-        let (args, timeout_ms) = (params.args, params.timeout_ms);
+        let with = With {
+            request: request(&admitted, params.request_id.as_deref(), &task, &params.args)?,
+            args: params.args,
+            timeout_ms: params.timeout_ms,
+            tells_effects: params.effects,
+        };
         let result = |job_id, mut ran: Success| Called {
             version: ran.version.take().unwrap_or_default(),
             played: play_result(job_id, ran),
         };
-        run(context, admitted, task, args, timeout_ms, request, result)
+        run(context, admitted, task, with, result)
     }
+}
+
+/// The parameters of a run besides its script.
+#[derive(Default)]
+pub(super) struct With {
+    pub(super) args: Value,
+    pub(super) timeout_ms: Option<u64>,
+    pub(super) request: Option<Request>,
+    pub(super) tells_effects: bool,
 }
 
 /// Returns the request that its caller has named, if it has.
@@ -110,15 +123,9 @@ pub(super) fn perform(
     procedure: Procedure,
 ) -> CallResult<Raw> {
     let task = Task::Procedure(procedure);
-    run(
-        context,
-        admitted,
-        task,
-        Value::Null,
-        None,
-        None,
-        |_, success| success.value,
-    )
+    run(context, admitted, task, With::default(), |_, success| {
+        success.value
+    })
 }
 
 /// Runs a job for the caller, who waits for it. `result` makes the method's result of a success.
@@ -126,13 +133,11 @@ pub(super) fn run<T: Send + 'static>(
     context: &Context,
     admitted: Admitted,
     task: Task<'_>,
-    args: Value,
-    timeout_ms: Option<u64>,
-    request: Option<Request>,
+    with: With,
     result: fn(JobId, Success) -> T,
 ) -> CallResult<T> {
     let dispatcher = &context.shared.dispatcher;
-    let timeout = match timeout_ms.map(Duration::from_millis) {
+    let timeout = match with.timeout_ms.map(Duration::from_millis) {
         None => dispatcher.job_timeout(),
         Some(timeout) if timeout <= dispatcher.job_timeout() && !timeout.is_zero() => timeout,
         Some(_) => {
@@ -148,12 +153,13 @@ pub(super) fn run<T: Send + 'static>(
         caller: admitted.caller(),
         requires: admitted.requires,
         task,
-        args: Cow::Owned(args),
+        args: Cow::Owned(with.args),
         event: None,
         timeout,
         seed: Seed::draw(),
         durable: None,
-        request,
+        request: with.request,
+        tells_effects: with.tells_effects,
     };
     let (id, has_login) = (job.id, admitted.key.is_some());
     let answer = move |outcome: Outcome| match outcome {
@@ -183,6 +189,7 @@ fn play_result(job_id: JobId, ran: Success) -> Played<Raw> {
         logs: ran.logs,
         job_id: ran.replayed.unwrap_or(job_id),
         replayed: ran.replayed.is_some(),
+        effects: ran.effects,
     }
 }
 

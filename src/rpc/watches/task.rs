@@ -320,6 +320,7 @@ impl CircleTask {
             seed: Seed::draw(),
             durable: None,
             request: None,
+            tells_effects: false,
         };
         match dispatcher.play(job, self.session, &self.memory, true) {
             Played::Now(outcome) => {

@@ -7,6 +7,7 @@
 mod deliveries;
 mod devices;
 mod discover;
+mod effects;
 mod events;
 mod jobs;
 mod login;
@@ -23,6 +24,7 @@ use serde::{Serialize, de::DeserializeOwned};
 pub use deliveries::*;
 pub use devices::*;
 pub use discover::*;
+pub use effects::*;
 pub use events::*;
 pub use jobs::*;
 pub use login::*;

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Method;
+use super::{Method, RunEffects};
 use crate::{JobId, Json, code};
 
 /// `play`
@@ -26,6 +26,13 @@ pub struct Play<'a> {
     /// anything, its result is returned, and nothing runs.
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<Cow<'a, str>>,
+    /// Tells the run's effects in the result. Only for callers who may `manage`, by their own key.
+    #[serde(
+        default,
+        deserialize_with = "circled_json::or_default",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub effects: bool,
 }
 
 impl Method for Play<'_> {
@@ -57,6 +64,13 @@ pub struct CallScript<'a> {
     /// anything, its result is returned, and nothing runs.
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<Cow<'a, str>>,
+    /// Tells the run's effects in the result. Only for callers who may `manage`, by their own key.
+    #[serde(
+        default,
+        deserialize_with = "circled_json::or_default",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub effects: bool,
 }
 
 impl Method for CallScript<'_> {
@@ -82,6 +96,9 @@ pub struct Played<V = Json> {
     /// True if this is the result of an earlier run, for the same `request_id`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replayed: bool,
+    /// What the run has read and changed, if that was asked for; not with the result of an earlier run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effects: Option<Box<RunEffects>>,
 }
 
 /// The result of a named script.

@@ -79,6 +79,7 @@ impl From<Address> for Play<'static> {
                 seed: Seed::draw(),
                 durable: None,
                 request: None,
+                tells_effects: false,
             },
             gateway: Cow::Owned(gateway),
             is_unread: true,
@@ -91,8 +92,10 @@ mod tests {
     use std::{borrow::Cow, time::Duration};
 
     use circled_protocol::{
-        CallRule, DeviceSecretKey, FailureKind, JobId, Permission, Role, SecretKey,
-        methods::{AddDeviceKey, AddMember, PutScript},
+        CallRule, DeviceSecretKey, FailureKind, JobId, Permission, Role, SecretKey, WriteOp,
+        methods::{
+            AddDeviceKey, AddMember, KeysTouched, MoreEffects, PutScript, RunEffects, WriteEffect,
+        },
     };
     use serde_json::json;
 
@@ -119,6 +122,7 @@ mod tests {
             seed: circled_json::from_str("[1,18446744073709551615]").unwrap(),
             durable: None,
             request: None,
+            tells_effects: false,
         };
         let named = |version: Option<&'static str>| Task::Named {
             name: "greet".into(),
@@ -194,6 +198,13 @@ mod tests {
             version: Some("aa".into()),
         };
         for (form, job) in [
+            (
+                "play_with_effects",
+                JobSpec {
+                    tells_effects: true,
+                    ..spec(Caller::Key(key), None, Task::Source("1".into()))
+                },
+            ),
             ("play_with_request", with_request(Task::Source("1".into()))),
             (
                 "play",
@@ -279,6 +290,7 @@ mod tests {
             version: Some("aa".to_owned()),
             queried: None,
             replayed: None,
+            effects: None,
         };
         let replayed = Success {
             replayed: Some(JobId::from_bytes([7; 16])),
@@ -288,6 +300,27 @@ mod tests {
             version: None,
             logs: Vec::new(),
             ..success.clone()
+        };
+        let effects = RunEffects {
+            reads: vec![KeysTouched {
+                start: Some("a/".to_owned()),
+                prefix: Some("a/".to_owned()),
+                ..KeysTouched::default()
+            }],
+            writes: vec![WriteEffect {
+                op: WriteOp::Push.into(),
+                keys: KeysTouched {
+                    key: Some("b".to_owned()),
+                    ..KeysTouched::default()
+                },
+            }],
+            events: vec!["c".to_owned()],
+            jobs: 1,
+            more: Some(MoreEffects::default()),
+        };
+        let with_effects = Success {
+            effects: Some(Box::new(effects)),
+            ..plain.clone()
         };
         let queried = |error| {
             let key = |key: &[u8]| Key::new(key);
@@ -338,6 +371,11 @@ mod tests {
             ("outcome_of_query", &["/Ok", "/Ok/queried"], Ok(of_query)),
             ("outcome_of_failed_query", &["/Ok"], Ok(of_failed_query)),
             ("outcome_replayed", &["/Ok"], Ok(replayed)),
+            (
+                "outcome_with_effects",
+                &["/Ok", "/Ok/effects"],
+                Ok(with_effects),
+            ),
             ("outcome_failed", &["/Err/failed"], Err(failure.into())),
             ("outcome_thrown", &["/Err/failed"], Err(thrown.into())),
             ("outcome_timed_out", &["/Err/timed_out"], Err(timed_out)),
@@ -395,6 +433,7 @@ mod tests {
             seed: Seed::draw(),
             durable: None,
             request: None,
+            tells_effects: false,
         };
         let text = serde_json::to_string(&Play::new(&job, "gateway")).unwrap();
         // As `lua/prelude.lua` reads it.
@@ -423,6 +462,7 @@ mod tests {
             version: Some("aa".to_owned()),
             queried: None,
             replayed: Some(JobId::new()),
+            effects: None,
         };
         let failure = Failure {
             line: Some(3),
