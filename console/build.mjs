@@ -75,7 +75,7 @@ async function buildTests() {
     format: "esm",
     target: "es2022",
     logLevel: "warning",
-    alias,
+    alias: alias((file) => `${SDK}${file}.ts`),
     nodePaths,
   };
   const external = ["axe-core", "esbuild", "nostr-tools", "playwright-core", "viem", "ws"];
