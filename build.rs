@@ -4,10 +4,12 @@
 use std::{env, fs, path::Path, process::ExitCode};
 
 /// The files of a console. Each is there twice: as it is, and compressed, with `.gz` behind its name.
-const FILES: [&str; 6] = [
+const FILES: [&str; 8] = [
     "index.html",
     "console.js",
     "console.css",
+    "shared.js",
+    "pages.js",
     "editor.js",
     "chart.js",
     "licenses.txt",

@@ -1,19 +1,18 @@
-import type { ComponentType } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { href, route } from "../router.js";
 import type { Session } from "../session.js";
 import { ErrorBoundary } from "../ui/boundary.js";
 import { Button } from "../ui/button.js";
+import { ErrorNote } from "../ui/error.js";
 import { Icon, type IconName } from "../ui/icon.js";
 import { Account } from "./account.js";
 import { Banner } from "./connection.js";
 import { Help } from "./help.js";
+import { loaded, PAGES, type PageName } from "./pages.js";
 import { CircleSwitcher } from "./switcher.js";
 
-export type Pages = Record<string, { title: string; letter: string; Page: ComponentType<{ session: Session }> }>;
-
 /** The frame around the pages of a circle: navigation, circle, account, connection. */
-export function Frame({ session, pages, page }: { session: Session; pages: Pages; page: string }) {
+export function Frame({ session, page }: { session: Session; page: PageName }) {
   const [isOpen, setOpen] = useState(false);
   const main = useRef<HTMLElement>(null);
   const shown = useRef(page);
@@ -23,8 +22,8 @@ export function Frame({ session, pages, page }: { session: Session; pages: Pages
     if (shown.current !== page) main.current?.focus();
     shown.current = page;
   }, [page]);
-  const now = pages[page];
-  const Now = now?.Page;
+  const { pages, error } = loaded.value;
+  const Now = pages?.[page];
   return (
     <div class="frame">
       <button type="button" class="skip" onClick={() => main.current?.focus()}>
@@ -34,7 +33,7 @@ export function Frame({ session, pages, page }: { session: Session; pages: Pages
         <Button kind="quiet" label="Navigation" class="icon-only" expanded={isOpen} onClick={() => setOpen(!isOpen)}>
           <Icon name="menu" />
         </Button>
-        <span class="grow">{now?.title}</span>
+        <span class="grow">{PAGES[page].title}</span>
       </div>
       {isOpen && <div class="scrim" aria-hidden="true" onClick={() => setOpen(false)} />}
       <header class={isOpen ? "side open" : "side"} onKeyDown={(event) => event.key === "Escape" && setOpen(false)}>
@@ -44,7 +43,7 @@ export function Frame({ session, pages, page }: { session: Session; pages: Pages
         </div>
         <CircleSwitcher session={session} />
         <nav class="nav" aria-label="Pages">
-          {Object.entries(pages).map(([name, { title }]) => (
+          {Object.entries(PAGES).map(([name, { title }]) => (
             <a key={name} href={href(name)} aria-current={name === page ? "page" : undefined}>
               <Icon name={name as IconName} />
               {title}
@@ -55,9 +54,19 @@ export function Frame({ session, pages, page }: { session: Session; pages: Pages
       </header>
       <main class="main" id="main" tabIndex={-1} ref={main}>
         <Banner session={session} />
-        <ErrorBoundary key={`${page}/${route.value.rest.join("/")}`}>{Now && <Now session={session} />}</ErrorBoundary>
+        <ErrorBoundary key={`${page}/${route.value.rest.join("/")}`}>
+          {Now && <Now session={session} />}
+          {error !== undefined && (
+            <div class="table-empty stack">
+              <ErrorNote error={error} />
+              <div>
+                <Button onClick={() => location.reload()}>Load the page again</Button>
+              </div>
+            </div>
+          )}
+        </ErrorBoundary>
       </main>
-      <Help pages={pages} />
+      <Help />
     </div>
   );
 }

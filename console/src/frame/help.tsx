@@ -1,15 +1,15 @@
 import { Dialog } from "../ui/dialog.js";
-import type { Pages } from "./frame.js";
+import { PAGES } from "./pages.js";
 import { isHelpShown } from "./shortcuts.js";
 
 /** The list of shortcuts. */
-export function Help({ pages }: { pages: Pages }) {
+export function Help() {
   if (!isHelpShown.value) return null;
   const close = () => {
     isHelpShown.value = false;
   };
   const keys: [string[], string][] = [
-    ...Object.values(pages).map(({ letter, title }): [string[], string] => [["g", letter], title]),
+    ...Object.values(PAGES).map(({ letter, title }): [string[], string] => [["g", letter], title]),
     [["g", "t"], "Light, dark, or as the system"],
     [["/"], "Search or filter this page"],
     [["↑", "↓"], "Move in a list"],

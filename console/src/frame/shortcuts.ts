@@ -4,6 +4,7 @@ import { signal } from "@preact/signals";
 import { navigate } from "../router.js";
 import { session } from "../session.js";
 import { nextTheme } from "../theme.js";
+import { PAGES } from "./pages.js";
 
 /** True while the list of shortcuts is shown. */
 export const isHelpShown = signal(false);
@@ -20,14 +21,14 @@ function isTyping(event: KeyboardEvent): boolean {
 }
 
 /** Listens to the keyboard from now on. */
-export function startShortcuts(pages: Record<string, { letter: string }>): void {
+export function startShortcuts(): void {
   let began = Number.NEGATIVE_INFINITY;
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || isTyping(event)) return;
     if (!session.peek()) return;
     const isSecond = event.timeStamp - began < PAUSE;
     began = Number.NEGATIVE_INFINITY;
-    const page = Object.entries(pages).find(([, { letter }]) => letter === event.key)?.[0];
+    const page = Object.entries(PAGES).find(([, { letter }]) => letter === event.key)?.[0];
     if (isSecond && page) navigate(page);
     else if (isSecond && event.key === "t") nextTheme();
     else if (event.key === "g") began = event.timeStamp;

@@ -1,0 +1,103 @@
+/** The script that runs for the deliveries of a provider, and the way to mend it. */
+
+import { type Job, NotFoundError } from "@circled/client";
+import { useState } from "preact/hooks";
+import { href, navigate } from "../../router.js";
+import { may, type Session, whyNot } from "../../session.js";
+import { Button } from "../../ui/button.js";
+import { Panel } from "../../ui/panel.js";
+import { Text, visible } from "../../ui/text.js";
+import { toast, toastError } from "../../ui/toast.js";
+import { useAsync } from "../../ui/use-query.js";
+import { isOpen, providerOf } from "../jobs/job.js";
+import { scriptHref } from "../jobs/outcome.js";
+
+/** Returns a script for the deliveries of a provider, to begin with. */
+export function template(provider: string): string {
+  return `// Runs for each delivery of ${provider}: all that it does is committed at once, or nothing if it fails.
+// EVENT has: provider, id, type, payload (the body that was sent), received_at.
+let event = EVENT.payload;
+print(\`\${EVENT.type} \${EVENT.id}\`);
+
+let id = EVENT.id;
+if id == () { id = JOB_ID }
+store.set(\`${provider}/\${id}\`, #{ type: EVENT.type, received_at: EVENT.received_at }, #{ ttl: "30d" });
+
+emit("webhook.${provider}", #{ id: id, type: EVENT.type });
+`;
+}
+
+export function Mend({ session, job }: { session: Session; job: Job }) {
+  const provider = providerOf(job);
+  const name = `on_${provider}`;
+  const manage = may(session, "manage");
+  const [busy, setBusy] = useState(false);
+  // Another version than the one that ran, if somebody has mended it.
+  const script = useAsync(
+    async (signal) => {
+      if (!manage.ok) return undefined;
+      return await session.circle.getScript({ name }, { signal }).catch((error) => {
+        if (error instanceof NotFoundError) return null;
+        throw error;
+      });
+    },
+    [session, name, manage.ok, job.status],
+  );
+  const make = async () => {
+    setBusy(true);
+    try {
+      await session.circle.putScript({ name, source: template(provider) });
+      toast(`${name} is there. It runs for the next deliveries, and for those that you retry`);
+      navigate("scripts", [name]);
+    } catch (error) {
+      toastError(error);
+    }
+    setBusy(false);
+  };
+  const now = script.value;
+  const isNewer = now && job.version && now.version !== job.version;
+  return (
+    <Panel title="The script for these deliveries">
+      {job.name ? (
+        <div class="stack tight">
+          <p>
+            <Text value={job.name} /> ran for it{job.error ? ", and failed. " : ". "}
+            {job.error && next(job)}
+            {isNewer && <strong> It was changed since.</strong>}
+          </p>
+          <div>
+            <a class="button" href={scriptHref(job, job.error)}>
+              {`${job.error ? "Mend" : "Open"} ${visible(job.name)}${job.error?.line ? ` at line ${job.error.line}` : ""}`}
+            </a>
+          </div>
+        </div>
+      ) : now ? (
+        <p>
+          The server's script for {provider} ran. Since then, the circle has{" "}
+          <a href={href("scripts", [name])}>
+            <Text value={name} />
+          </a>
+          , which runs for the next ones.
+        </p>
+      ) : (
+        <div class="stack tight">
+          <p>
+            The circle has no script <code>{name}</code>, so the server's own ran. Write one to decide what happens.
+          </p>
+          <div>
+            <Button onClick={make} busy={busy} why={whyNot(session, "manage")}>
+              Make {name} from a template
+            </Button>
+          </div>
+        </div>
+      )}
+    </Panel>
+  );
+}
+
+/** Says what comes next for a delivery whose script has failed. */
+function next(job: Job): string {
+  return isOpen(job)
+    ? "It runs again with the version that it came with. Once you have mended the script, Redeliver runs the newest."
+    : "Once you have mended the script, Retry runs the newest version.";
+}

@@ -1,0 +1,125 @@
+/** Runs all dead jobs again: counts them first, asks, and goes on by pages. */
+
+import { type Circle, ConflictError, type JobKind } from "@circled/client";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { Button } from "../../ui/button.js";
+import { Dialog } from "../../ui/dialog.js";
+import { ErrorNote } from "../../ui/error.js";
+import { Text } from "../../ui/text.js";
+
+/** Which dead jobs. */
+export interface Dead {
+  readonly kind?: JobKind | undefined;
+  readonly name?: string | undefined;
+}
+
+interface Progress {
+  readonly retried: number;
+  readonly failed: number;
+  readonly error?: string | undefined;
+  readonly isOver: boolean;
+}
+
+export function RetryDead({ circle, dead, onClose }: { circle: Circle; dead: Dead; onClose(): void }) {
+  const [count, setCount] = useState<number>();
+  const [progress, setProgress] = useState<Progress>();
+  const [error, setError] = useState<unknown>();
+  const stop = useRef(new AbortController());
+  const which = { ...(dead.kind && { kind: dead.kind }), ...(dead.name && { name: dead.name }) };
+
+  const ask = async () => {
+    setError(undefined);
+    setProgress(undefined);
+    setCount(undefined);
+    try {
+      setCount((await circle.retryDead(which)).dead ?? 0);
+    } catch (error) {
+      setError(error);
+    }
+  };
+  // Once, when it is opened
+  useEffect(() => {
+    void ask();
+    return () => stop.current.abort();
+  }, []);
+
+  const retry = async (expect: number) => {
+    setError(undefined);
+    let done: Progress = { retried: 0, failed: 0, isOver: false };
+    setProgress(done);
+    let cursor: string | null | undefined;
+    try {
+      do {
+        const result = await circle.retryDead({ ...which, ...(cursor ? { cursor } : { expect }) });
+        cursor = result.cursor;
+        done = {
+          retried: done.retried + result.retried,
+          failed: done.failed + result.failed,
+          error: done.error ?? result.error ?? undefined,
+          isOver: !cursor || stop.current.signal.aborted,
+        };
+        setProgress(done);
+      } while (!done.isOver);
+    } catch (error) {
+      if (error instanceof ConflictError && Number.isInteger(error.data?.dead)) {
+        setProgress(undefined);
+        setCount(error.data.dead);
+        setError(new Error(`More are dead by now: ${error.data.dead}. Nothing was retried.`));
+      } else {
+        setProgress({ ...done, isOver: true });
+        setError(error);
+      }
+    }
+  };
+
+  const of = dead.kind === "delivery" ? "deliveries" : dead.kind === "submitted" ? "submitted jobs" : "jobs";
+  const handled = progress ? progress.retried + progress.failed : 0;
+  return (
+    <Dialog title="Retry all that are dead" onClose={onClose}>
+      <div class="stack">
+        {count === undefined && !error && <p class="muted">Counting…</p>}
+        {count === 0 && !progress && <p>None of the {of} is dead.</p>}
+        {count !== undefined && count > 0 && !progress && (
+          <p>
+            <strong>{count.toLocaleString("en")}</strong> {of} are dead
+            {dead.name && (
+              <>
+                {" "}
+                of the script <Text value={dead.name} />
+              </>
+            )}
+            . Each runs again with its script as it is now, the oldest first.
+          </p>
+        )}
+        {progress && (
+          <div aria-live="polite">
+            <progress max={count || 1} value={handled} aria-label="Retried" />
+            <p>
+              {progress.retried.toLocaleString("en")} of {(count ?? 0).toLocaleString("en")} run again
+              {progress.failed > 0 && `, ${progress.failed.toLocaleString("en")} stay dead`}.
+            </p>
+            {progress.error && (
+              <p class="muted">
+                The first reason: <Text value={progress.error} />
+              </p>
+            )}
+          </div>
+        )}
+        {Boolean(error) && <ErrorNote error={error} />}
+        <div class="row end">
+          {progress && !progress.isOver ? (
+            <Button onClick={() => stop.current.abort()}>Stop</Button>
+          ) : (
+            <Button onClick={onClose}>{progress || count === 0 ? "Close" : "Cancel"}</Button>
+          )}
+          {count === undefined && Boolean(error) && <Button onClick={ask}>Count again</Button>}
+          {count !== undefined && count > 0 && !progress && (
+            <Button kind="primary" onClick={() => retry(count)}>
+              Retry {count.toLocaleString("en")}
+            </Button>
+          )}
+        </div>
+      </div>
+    </Dialog>
+  );
+}
