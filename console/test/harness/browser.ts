@@ -125,7 +125,11 @@ export async function go(page: Page, hash: string): Promise<void> {
  */
 export async function look(page: Page, name: string): Promise<void> {
   mkdirSync(RESULTS, { recursive: true });
-  const shoot = async (as: string) => void (await page.screenshot({ path: `${RESULTS}/${name}-${as}.png` }));
+  const shoot = async (as: string) => {
+    // Other colours are there in the second frame only.
+    await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+    await page.screenshot({ path: `${RESULTS}/${name}-${as}.png` });
+  };
   await page.evaluate(AXE.concat(";0"));
   for (const scheme of ["light", "dark"] as const) {
     await page.emulateMedia({ colorScheme: scheme });

@@ -11,21 +11,7 @@ import { toast, toastError } from "../../ui/toast.js";
 import { useAsync } from "../../ui/use-query.js";
 import { isOpen, providerOf } from "../jobs/job.js";
 import { scriptHref } from "../jobs/outcome.js";
-
-/** Returns a script for the deliveries of a provider, to begin with. */
-export function template(provider: string): string {
-  return `// Runs for each delivery of ${provider}: all that it does is committed at once, or nothing if it fails.
-// EVENT has: provider, id, type, payload (the body that was sent), received_at.
-let event = EVENT.payload;
-print(\`\${EVENT.type} \${EVENT.id}\`);
-
-let id = EVENT.id;
-if id == () { id = JOB_ID }
-store.set(\`${provider}/\${id}\`, #{ type: EVENT.type, received_at: EVENT.received_at }, #{ ttl: "30d" });
-
-emit("webhook.${provider}", #{ id: id, type: EVENT.type });
-`;
-}
+import { hookSource } from "../scripts/templates.js";
 
 export function Mend({ session, job }: { session: Session; job: Job }) {
   const provider = providerOf(job);
@@ -46,7 +32,7 @@ export function Mend({ session, job }: { session: Session; job: Job }) {
   const make = async () => {
     setBusy(true);
     try {
-      await session.circle.putScript({ name, source: template(provider) });
+      await session.circle.putScript({ name, source: hookSource(provider) });
       toast(`${name} is there. It runs for the next deliveries, and for those that you retry`);
       navigate("scripts", [name]);
     } catch (error) {

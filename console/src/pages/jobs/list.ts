@@ -6,7 +6,7 @@
  */
 
 import type { Circle, Job } from "@circled/client";
-import { batch, signal } from "@preact/signals";
+import { signal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import { isDelivery } from "./job.js";
 
@@ -138,7 +138,10 @@ export class JobList {
     this.state.value = { isLoading: true, isDone: false };
     const before = this.#shown().length;
     try {
-      while (this.#edge() !== ALL && this.#shown().length === before) {
+      while (
+        this.#sources.some(({ edge }) => edge === NOTHING_YET) ||
+        (!this.#isDone() && this.#shown().length === before)
+      ) {
         const source = this.#sources.reduce((first, other) => (other.edge > first.edge ? other : first));
         this.#told.clear();
         const page = await source.load(source.cursor, signal);
@@ -149,24 +152,22 @@ export class JobList {
         }
         source.cursor = page.cursor ?? undefined;
         source.edge = page.cursor ?? ALL;
-      }
-      batch(() => {
         this.#show();
-        this.state.value = { isLoading: false, isDone: this.#edge() === ALL };
-      });
+      }
+      this.state.value = { isLoading: false, isDone: this.#isDone() };
     } catch (error) {
       if (!signal.aborted) this.state.value = { isLoading: false, isDone: false, error: error as Error };
     }
   }
 
-  /** Returns the id down to which all is known. */
-  #edge(): string {
-    const edges = this.#sources.map(({ edge }) => edge).sort();
-    return edges.at(-1) ?? ALL;
+  #isDone(): boolean {
+    return this.#sources.every(({ edge }) => edge === ALL);
   }
 
+  /** Returns the jobs that no source can add to; but while one has said nothing yet, it isn't waited for. */
   #shown(): Job[] {
-    const edge = this.#edge();
+    const edges = this.#sources.map(({ edge }) => edge).filter((edge) => edge !== NOTHING_YET);
+    const edge = edges.sort().at(-1) ?? ALL;
     return [...this.#jobs.values()].filter(({ job_id }) => job_id >= edge);
   }
 

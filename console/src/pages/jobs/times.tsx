@@ -54,7 +54,7 @@ export function JobFacts({ job }: { job: Job }) {
 
 function ScriptLink({ job }: { job: Job }) {
   return (
-    <span class="row">
+    <span class="key">
       <a href={scriptHref(job)}>
         <Text value={job.name ?? ""} />
       </a>
@@ -69,7 +69,7 @@ function ScriptLink({ job }: { job: Job }) {
 
 function JobId({ id }: { id: string }) {
   return (
-    <span class="row">
+    <span class="key">
       <code>{id}</code>
       <CopyButton text={id} label="Copy the job's id" />
     </span>
