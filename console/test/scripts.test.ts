@@ -83,6 +83,9 @@ test("an owner makes a script from a template, sees its fault while typing, save
   const result = page.getByRole("region", { name: "Result" });
   await result.getByText("9007199254740993").waitFor();
   await result.getByText("now 2").waitFor();
+  await result.locator(".effects", { hasText: "getvisits" }).waitFor();
+  await result.locator(".effects", { hasText: "setvisits" }).waitFor();
+  await result.locator(".effects", { hasText: "emitvisits" }).waitFor();
   await look(page, "scripts-run");
 
   await args.fill('{"by": "x"}');
@@ -111,7 +114,7 @@ test("versions are compared, run and put back; a rule is set; a script is delete
   await page.locator(".version-list a").nth(1).click();
   await button(page, "Run it…").click();
   await button(page, "Run").click();
-  await page.getByRole("region", { name: "Result" }).getByText("Hi").waitFor();
+  await page.getByRole("region", { name: "Result" }).getByText("Hi", { exact: true }).waitFor();
 
   await page.goBack();
   await button(page, "Put this version back").click();
@@ -247,5 +250,18 @@ test("the editor doesn't trap the keyboard", async () => {
   await page.keyboard.press("Escape");
   await page.keyboard.press("Tab");
   assert.notEqual(await page.evaluate(() => document.activeElement?.className), "code-host", "Tab has left it");
+  await profile.close();
+});
+
+test("a link to a line of an older version goes there, and says that there is a newer one", async () => {
+  const { circle, profile, page } = await open({ on_stripe: "1;\n2;\nthrow 3\n" });
+  const { version } = await circle.getScript({ name: "on_stripe" });
+  await circle.putScript({ name: "on_stripe", source: "1;\n\nthrow 4;\n5\n" });
+  await go(page, `#/${circle.publicKey}/scripts/on_stripe?line=3&column=1&version=${version}`);
+  await page.getByText(`Line 3 is that of version ${version.slice(0, 8)}`).waitFor();
+  await page.locator(".cm-activeLine", { hasText: "throw 4" }).waitFor();
+  await button(page, "Run").click();
+  await page.getByRole("region", { name: "Result" }).getByText("Runtime error: 3").waitFor();
+  assert.equal(await page.locator(".cm-lintRange-error").count(), 0, "the fault isn't one of what the editor shows");
   await profile.close();
 });

@@ -155,12 +155,17 @@ export function createEditor(root: ShadowRoot, { text, label, isReadOnly = false
   };
 }
 
-/** Shows two texts with their differences: side by side where there is room, else one below the other. */
-export function createCompare(
-  root: ShadowRoot,
-  texts: { before: string; after: string; labels: [string, string] },
-): () => void {
-  const { before, after, labels } = texts;
+/** Two texts to compare. */
+export interface Texts {
+  readonly before: string;
+  readonly after: string;
+  readonly labels: readonly [string, string];
+  /** Side by side; else one below the other. */
+  readonly isWide: boolean;
+}
+
+/** Shows two texts with their differences. Returns what takes them away. */
+export function createCompare(root: ShadowRoot, { before, after, labels, isWide }: Texts): () => void {
   const collapseUnchanged = { margin: 3, minSize: 6 };
   const extensions = (label: string) => [
     common,
@@ -168,7 +173,7 @@ export function createCompare(
     EditorState.readOnly.of(true),
     EditorView.contentAttributes.of(attributes(label, true)),
   ];
-  if (root.host.clientWidth < 640) {
+  if (!isWide) {
     const merge = unifiedMergeView({ original: before, mergeControls: false, collapseUnchanged });
     const view = new EditorView({
       root,

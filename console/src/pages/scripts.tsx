@@ -1,5 +1,6 @@
 /** The page of scripts: the list, a script, a new one, or the scratch pad. */
 
+import "./tabs.css";
 import "./scripts.css";
 import { route } from "../router.js";
 import type { Session } from "../session.js";

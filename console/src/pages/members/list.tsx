@@ -2,6 +2,7 @@
 
 import type { Member } from "@circled/client";
 import { signal } from "@preact/signals";
+import { isLocked, UnlockButton } from "../../frame/account.js";
 import { route, setQuery } from "../../router.js";
 import { type Session, whyNot } from "../../session.js";
 import { Badge } from "../../ui/badge.js";
@@ -35,7 +36,12 @@ export function MemberList({ session }: { session: Session }) {
   if (why) {
     return (
       <Panel title="Members">
-        <Empty title="The list of members is not for you to see">{why}.</Empty>
+        <Empty
+          title="The list of members is not for you to see"
+          action={isLocked(session) && <UnlockButton session={session} />}
+        >
+          {why}.
+        </Empty>
       </Panel>
     );
   }

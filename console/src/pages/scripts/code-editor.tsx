@@ -71,21 +71,30 @@ export function CodeEditor({ text, label, marks, isReadOnly = false, onInput, on
   );
 }
 
+/** The least width for two texts side by side, in pixels. */
+const WIDE = 560;
+
 /** Two texts and their differences. */
 export function Compare(props: { before: string; after: string; labels: [string, string] }) {
   const host = useRef<HTMLDivElement>(null);
+  const [isWide, setWide] = useState<boolean>();
   const { module, error, load } = useEditorModule();
   const { before, after, labels } = props;
   useEffect(() => {
-    if (!module || !host.current) return;
+    const observer = new ResizeObserver(([entry]) => setWide((entry?.contentRect.width ?? 0) >= WIDE));
+    if (host.current) observer.observe(host.current);
+    return () => observer.disconnect();
+  }, []);
+  useEffect(() => {
+    if (!module || !host.current || isWide === undefined) return;
     const root = host.current.shadowRoot ?? host.current.attachShadow({ mode: "open" });
-    return module.createCompare(root, { before, after, labels });
-  }, [module, before, after, ...labels]);
+    return module.createCompare(root, { before, after, labels, isWide });
+  }, [module, before, after, isWide, ...labels]);
   return (
     <div class="compare">
-      <div class="compare-names">
-        <span>{labels[0]}</span>
-        <span>{labels[1]}</span>
+      <div class={isWide ? "compare-names wide" : "compare-names"}>
+        <span>{isWide ? labels[0] : `− ${labels[0]}`}</span>
+        <span>{isWide ? labels[1] : `+ ${labels[1]}`}</span>
       </div>
       {!module && <NotLoaded error={error} onRetry={load} />}
       <div class="code-host" ref={host} />

@@ -3,6 +3,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import type { Editor, Mark } from "../../editor/main.js";
+import { isLocked, UnlockButton } from "../../frame/account.js";
 import { href, route } from "../../router.js";
 import { type Session, whyNot } from "../../session.js";
 import { Empty } from "../../ui/empty.js";
@@ -43,7 +44,12 @@ export function Edit({ session, script, onSave }: Props) {
     <div class="workbench">
       <div class="workbench-code">
         {cannotManage ? (
-          <Empty title="Its source is not for you to see">{cannotManage}. You may run it, if its rule permits.</Empty>
+          <Empty
+            title="Its source is not for you to see"
+            action={isLocked(session) && <UnlockButton session={session} />}
+          >
+            {cannotManage}. You may run it, if its rule permits.
+          </Empty>
         ) : (
           <>
             {isOld && place.line > 0 && (

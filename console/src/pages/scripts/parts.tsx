@@ -1,7 +1,9 @@
 /** Small parts of the pages with scripts. */
 
+import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import type { Mark } from "../../editor/main.js";
+import { Badge } from "../../ui/badge.js";
 import { Key } from "../../ui/key.js";
 import { Text } from "../../ui/text.js";
 import type { Check } from "./open-script.js";
@@ -20,6 +22,18 @@ export function shortVersion(version: string): string {
 export function By({ pubkey, me }: { pubkey: string; me: string | null | undefined }) {
   if (pubkey === me) return <span title={pubkey}>you</span>;
   return /^[0-9a-f]{66}$/.test(pubkey) ? <Key pubkey={pubkey} copy={false} /> : <Text value={pubkey} />;
+}
+
+/** A part of what has come of a run. */
+export function Part({ title, count, children }: { title: string; count?: number; children: ComponentChildren }) {
+  return (
+    <div class="part">
+      <h3>
+        {title} {count !== undefined && <Badge>{count}</Badge>}
+      </h3>
+      {children}
+    </div>
+  );
 }
 
 const WORDS: Record<Check, string> = {

@@ -1,12 +1,13 @@
-/** What has come of a run: its value, its logs, its time; or its error. */
+/** What has come of a run: its value, its logs, its time, what it has read and written; or its error. */
 
 import type { Played } from "@circled/client";
-import type { ComponentChildren } from "preact";
 import { Badge } from "../../ui/badge.js";
 import { CopyButton } from "../../ui/copy.js";
 import { ErrorNote } from "../../ui/error.js";
 import { formatJson, JsonView } from "../../ui/json.js";
 import { Text } from "../../ui/text.js";
+import { Effects } from "./effects.js";
+import { Part } from "./parts.js";
 
 /** How a run has ended, and after how many milliseconds. */
 export type Outcome = { readonly time: number } & (
@@ -42,7 +43,7 @@ export function Result({ outcome, onJump }: { outcome: Outcome; onJump: (line: n
       </section>
     );
   }
-  const { value, output, logs, replayed } = outcome.result;
+  const { value, output, logs, effects, replayed } = outcome.result;
   return (
     <section class="stack result" aria-label="Result" aria-live="polite">
       <div class="row spread">
@@ -55,18 +56,8 @@ export function Result({ outcome, onJump }: { outcome: Outcome; onJump: (line: n
       </div>
       {output === "" && value === null ? <p class="hint">No value: ()</p> : <JsonView value={value} />}
       <Logs lines={logs} />
+      {effects && <Effects effects={effects} />}
     </section>
-  );
-}
-
-function Part({ title, count, children }: { title: string; count?: number; children: ComponentChildren }) {
-  return (
-    <div class="part">
-      <h3>
-        {title} {count !== undefined && <Badge>{count}</Badge>}
-      </h3>
-      {children}
-    </div>
   );
 }
 

@@ -3,7 +3,7 @@
 import { useSignal } from "@preact/signals";
 import { useState } from "preact/hooks";
 import type { Mark } from "../../editor/main.js";
-import { type Session, whyNot } from "../../session.js";
+import { may, type Session, whyNot } from "../../session.js";
 import { Button } from "../../ui/button.js";
 import { Field, Select, TextArea } from "../../ui/field.js";
 import { formatJson, parseJson } from "../../ui/json.js";
@@ -130,8 +130,10 @@ function whyNotRun(session: Session, runnable: Runnable | undefined): string | u
   return whyNot(session, "call") ?? (runnable.version === undefined ? undefined : whyNot(session, "manage"));
 }
 
-async function runIt({ circle }: Session, name: string | undefined, runnable: Runnable, args: unknown) {
-  const { text, version } = runnable;
-  if (text !== undefined) return await circle.play(text, args);
-  return await circle.call(name ?? "", args, { version });
+async function runIt(session: Session, name: string | undefined, { text, version }: Runnable, args: unknown) {
+  const { circle } = session;
+  // What a run has read and written is for whoever may manage.
+  const effects = may(session, "manage").ok;
+  if (text !== undefined) return await circle.play(text, args, { effects });
+  return await circle.call(name ?? "", args, { version, effects });
 }

@@ -120,7 +120,7 @@ function Tabs({ name, tab, count }: { name: string; tab: string; count: number }
     { id: "rule", label: "Rule and deletion" },
   ];
   return (
-    <nav class="tabs" aria-label="Parts of the script">
+    <nav class="tabs script-tabs" aria-label="Parts of the script">
       {tabs.map(({ id, label }) => (
         <a
           key={label}
