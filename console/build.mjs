@@ -6,7 +6,7 @@ import { build } from "esbuild";
 
 const SDK = new URL("../clients/typescript/src/", import.meta.url).pathname;
 /** The modules of the SDK that the console uses, by their names. */
-const MODULES = { "": "index", "/address": "address", "/circle": "circle", "/json": "json", "/keys": "keys", "/signers": "signers" };
+const MODULES = { "": "index", "/address": "address", "/json": "json", "/keys": "keys", "/signers": "signers" };
 
 /** Returns aliases of these modules, to the files that have them. */
 function alias(fileOf) {

@@ -2,7 +2,10 @@
 
 import { type Circle, type Connection, connect, type Methods, type Signer } from "@circled/client";
 import { type ReadonlySignal, signal } from "@preact/signals";
-import { WireSocket } from "./pages/api/wire.js";
+import { WireSocket } from "./wire.js";
+
+export { listenToWire } from "./wire.js";
+
 import { loadPages } from "./frame/pages.js";
 
 /** How the caller has logged in. `kept`: by a key that this browser keeps; `file`: by a key that this page has in memory. */

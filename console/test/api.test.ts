@@ -197,7 +197,11 @@ test("the commands and programs do what they say", async (t) => {
     "play",
     { script: "ARGS", args: { __proto__: 1, n: 9223372036854775807n, "a b": HOSTILE } },
     url,
+    circle,
   );
   assert.match(typescript?.code ?? "", /circle\.play\("ARGS", \{ n: 9223372036854775807n, "a b": "<script>/);
-  assert.match(snippets("store_list", { prefix: "a" }, url)[1]?.code ?? "", /circle\.storeList\(\{ prefix: "a" \}\)/);
+  assert.match(
+    snippets("store_list", { prefix: "a" }, url, circle)[1]?.code ?? "",
+    /circle\.storeList\(\{ prefix: "a" \}\)/,
+  );
 });

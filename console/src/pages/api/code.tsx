@@ -1,13 +1,15 @@
 import type { Json } from "@circled/client";
 import { useState } from "preact/hooks";
+import type { Session } from "../../session.js";
 import { CopyButton } from "../../ui/copy.js";
 import { Pre } from "../../ui/pre.js";
 import { snippets } from "./snippets.js";
 
 /** A call as code, to be copied. */
-export function Code({ method, params, url }: { method: string; params: { [name: string]: Json }; url: string }) {
+export function Code(props: { session: Session; method: string; params: { [name: string]: Json } }) {
   const [title, setTitle] = useState("JSON");
-  const all = snippets(method, params, url);
+  const { circle, wsUrl } = props.session;
+  const all = snippets(props.method, props.params, wsUrl, circle);
   const shown = all.find((one) => one.title === title) ?? all[0];
   if (!shown) return null;
   return (

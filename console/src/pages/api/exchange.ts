@@ -3,7 +3,7 @@
 import type { Circle, Json } from "@circled/client";
 import { parse, stringify } from "@circled/client/json";
 import { type ReadonlySignal, signal } from "@preact/signals";
-import { listen } from "./wire.js";
+import { listenToWire } from "../../session.js";
 
 /** How a call is. */
 export interface Call {
@@ -41,7 +41,7 @@ export class Exchange {
     this.#circle = circle;
     const expected = stringify(params);
     const begun = performance.now();
-    this.#unlisten = listen((way, text) => {
+    this.#unlisten = listenToWire((way, text) => {
       if (way === "sent" && text.includes(`"${method}"`)) {
         const message = parse(text) as Message;
         if (message.method !== method || stringify(message.params ?? {}) !== expected || this.#call.peek().received)

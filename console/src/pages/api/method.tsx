@@ -104,7 +104,7 @@ export function MethodPanel({ session, method, api }: { session: Session; method
       {params instanceof Error ? (
         <ErrorNote error={isRaw ? undefined : params} />
       ) : (
-        <Code method={method.name} params={params} url={session.wsUrl} />
+        <Code session={session} method={method.name} params={params} />
       )}
     </div>
   );

@@ -1,7 +1,6 @@
 /** A call as code: JSON, TypeScript, Rust, a command. */
 
-import type { Json } from "@circled/client";
-import { METHODS } from "@circled/client/circle";
+import type { Circle, Json } from "@circled/client";
 import { stringify } from "@circled/client/json";
 import { pretty } from "../store/text.js";
 import { command } from "./command.js";
@@ -15,13 +14,13 @@ export interface Snippet {
 
 type Params = { [name: string]: Json };
 
-/** Returns a call in all forms. `url` is the circle's. */
-export function snippets(method: string, params: Params, url: string): Snippet[] {
+/** Returns a call in all forms. `url` is that of the circle. */
+export function snippets(method: string, params: Params, url: string, circle: Circle): Snippet[] {
   return [
     { title: "JSON", code: pretty(stringify({ jsonrpc: "2.0", id: 1, method, params })) },
     {
       title: "TypeScript",
-      code: typescript(method, params, url),
+      code: typescript(method, params, url, circle),
       note: "With @circled/client; me.key is your key file.",
     },
     {
@@ -47,7 +46,7 @@ function nameOf(name: string): string {
   return /^[A-Za-z_$][\w$]*$/.test(name) ? name : pretty(JSON.stringify(name));
 }
 
-function typescript(method: string, params: Params, url: string): string {
+function typescript(method: string, params: Params, url: string, circle: Circle): string {
   const lines = [
     'import { readFileSync } from "node:fs";',
     'import { connect } from "@circled/client";',
@@ -55,13 +54,13 @@ function typescript(method: string, params: Params, url: string): string {
     "",
     'const key = SecretKey.fromHex(readFileSync("me.key", "utf8"));',
     `const circle = await connect({ url: ${literal(url)}, signer: keySigner(key) });`,
-    ...body(method, params),
+    ...body(method, params, circle),
     "circle.close();",
   ];
   return lines.join("\n");
 }
 
-function body(method: string, params: Params): string[] {
+function body(method: string, params: Params, circle: Circle): string[] {
   const { args, script, name, version, topic = "", since, timeout_ms, request_id } = params;
   const list = (...values: (Json | undefined)[]) => {
     while (values.length > 0 && values.at(-1) === undefined) values.pop();
@@ -97,10 +96,9 @@ function body(method: string, params: Params): string[] {
     case "authenticate":
       return ["// The signer has logged in: it calls fetch_nonce and authenticate."];
   }
-  const own = (METHODS as readonly string[]).includes(method);
   const camel = method.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
   const values = Object.keys(params).length > 0 ? [params] : [];
-  return log(own ? `${camel}(${list(...values)})` : `request(${list(method, ...values)})`);
+  return log(Object.hasOwn(circle, camel) ? `${camel}(${list(...values)})` : `request(${list(method, ...values)})`);
 }
 
 function rust(method: string, params: Params, url: string): string {

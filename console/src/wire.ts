@@ -10,7 +10,7 @@ function tell(way: "sent" | "received", text: unknown): void {
 }
 
 /** Calls a listener with all frames of all sockets from now on. Returns what ends that. */
-export function listen(listener: WireListener): () => void {
+export function listenToWire(listener: WireListener): () => void {
   listeners.add(listener);
   return () => void listeners.delete(listener);
 }
