@@ -5,7 +5,7 @@ import { after, before, test } from "node:test";
 import { keySigner, SecretKey } from "@circled/client/keys";
 import { deviceSigner } from "@circled/client/signers";
 import type { Browser, Page } from "playwright-core";
-import { look, Profile, startBrowser } from "./harness/browser.js";
+import { go, look, Profile, startBrowser } from "./harness/browser.js";
 import { ConsoleServer, eventually } from "./harness/server.js";
 
 /** A member by the settings. */
@@ -85,7 +85,7 @@ test("a member and a guest see themselves and their device keys, and copy their 
     await page.getByText(`You are a ${role} here`).first().waitFor();
     await button(page, "Copy your public key").click();
     assert.equal(await page.evaluate(() => navigator.clipboard.readText()), caller.pubkey);
-    await look(page, `members-${role}`);
+    if (role === "guest") await look(page, "members-guest");
     await profile.close();
   }
 });
@@ -109,5 +109,28 @@ test("device keys of hostile names are listed with scope and times, and removed"
   await button(page, "Remove").click();
   await page.getByText("None. A device key logs in for you").waitFor();
   await eventually("the end of its session", () => device.getSnapshot().phase === "closed");
+  await profile.close();
+});
+
+test("a wallet's browser has a device key, which can't manage until the wallet is asked once", async () => {
+  const secret = SecretKey.generate();
+  const circle = secret.pubkey;
+  const profile = await Profile.open(browser, server, `0x${secret.revealHex()}`);
+  const page = await profile.visit();
+  await page.getByLabel("Circle", { exact: true }).fill(circle);
+  await button(page, "MetaMask").click();
+  await page.getByText("Connected").waitFor();
+  await go(page, `#/${circle}/members`);
+  await people(page).getByText("owner: holds the circle's key").waitFor();
+  await page.getByRole("list", { name: "Device keys" }).getByText("this browser").waitFor();
+
+  await page.reload();
+  const main = page.getByRole("main");
+  await main.getByText("This browser's device key can't manage: unlock with your wallet").waitFor();
+  await look(page, "members-locked");
+  assert.equal(profile.prompts.length, 1, "a reload asks nobody");
+  await main.getByRole("button", { name: "Unlock with wallet" }).click();
+  await people(page).getByText("owner: holds the circle's key").waitFor();
+  assert.equal(profile.prompts.length, 2);
   await profile.close();
 });

@@ -92,12 +92,17 @@ export async function unlock(): Promise<void> {
   await last?.unlock?.();
 }
 
+/** Returns the public key of this browser's device key for the open circle, if it has one. */
+export function thisDevice(): string | undefined {
+  return session.peek()?.me.device ?? last?.signer?.device();
+}
+
 /** Logs out. A device key of this browser is removed at the server, too. A key that is kept stays, until it is forgotten. */
 export async function logOut(): Promise<void> {
   const now = session.peek();
   if (!now) return;
   if (last?.signer) {
-    const pubkey = now.me.device ?? last.signer.device();
+    const pubkey = thisDevice();
     if (pubkey) await now.circle.removeDeviceKey({ pubkey }, { timeout: 3000 }).catch(() => {});
     await last.signer.forget().catch(() => {});
   }

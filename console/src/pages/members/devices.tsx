@@ -1,6 +1,7 @@
 /** The device keys of the caller: keys of browsers and programs that act for them. */
 
 import type { Device } from "@circled/client";
+import { thisDevice } from "../../login/login.js";
 import type { Session } from "../../session.js";
 import { Badge } from "../../ui/badge.js";
 import { Button } from "../../ui/button.js";
@@ -34,7 +35,7 @@ export function Devices({ session }: { session: Session }) {
           <ul class="devices" aria-label="Device keys">
             {devices.map((device) => (
               <li key={device.pubkey}>
-                <DeviceCard device={device} isThis={device.pubkey === me.device} />
+                <DeviceCard device={device} isThis={device.pubkey === thisDevice()} />
                 <Button small kind="quiet" onClick={() => remove(session, device, reload)}>
                   Remove…
                 </Button>
