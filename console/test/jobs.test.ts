@@ -165,6 +165,21 @@ test("members and guests see their own jobs, and why they can't do what is the o
   }
 });
 
+test("after a lost connection, the list goes on", async () => {
+  const { key, circle, profile, page } = await owned("jobs");
+  await circle.submitJob({ script: "1" });
+  await row(page, "finished").waitFor();
+  profile.expected = /WebSocket|ERR_/;
+  await server.kill();
+  await page.getByText("Connected").waitFor({ state: "hidden" });
+  await row(page, "finished").waitFor();
+  await server.restart();
+  const other = await server.connect(key.pubkey, key);
+  await other.submitJob({ script: "throw `again`" });
+  await row(page, "again").waitFor();
+  await profile.close();
+});
+
 test("what a hostile job says is text", async () => {
   const { circle, profile, page } = await owned("jobs");
   const evil = '<img src=x onerror="globalThis.pwned=1">\u202egnp.exe\u0000</script>\u2028';

@@ -37,7 +37,7 @@ function useDeliveries(session: Session, { provider, status }: Chosen): JobList 
     return { jobs: found.deliveries.map((delivery) => jobOf(session.pk, delivery)), cursor: found.cursor };
   };
   const manage = may(session, "manage").ok;
-  return useJobList(session.circle, JSON.stringify([provider, status, manage]), () => ({
+  return useJobList(session.circle, JSON.stringify([provider, status, manage, isLive(session)]), () => ({
     ...(manage && { deliveries: page }),
     wants: (job: Job) =>
       isDelivery(job) && (!provider || providerOf(job) === provider) && (!status || job.status === status),

@@ -8,7 +8,7 @@ import { may, type Session, whyNot } from "../session.js";
 import { Button } from "../ui/button.js";
 import { Empty } from "../ui/empty.js";
 import { ErrorNote } from "../ui/error.js";
-import { SearchInput, Select } from "../ui/field.js";
+import { Select } from "../ui/field.js";
 import { Page, Split } from "../ui/panel.js";
 import { VirtualTable } from "../ui/table.js";
 import { Text } from "../ui/text.js";
@@ -18,6 +18,7 @@ import { isDelivery, JobBadge, providerOf, STATUSES, statusOf } from "./jobs/job
 import { type JobList, useJobList } from "./jobs/list.js";
 import { ListNote } from "./jobs/note.js";
 import { RetryDead } from "./jobs/retry-dead.js";
+import { useScriptNames } from "./jobs/script-names.js";
 import { SubmitJob } from "./jobs/submit.js";
 
 /** What the address chooses. */
@@ -32,6 +33,7 @@ const NEXT = 500;
 
 function useJobs(session: Session, { kind, status, name }: Chosen): JobList {
   const isOwner = may(session, "owner").ok;
+  const isLive = may(session, "subscribe").ok;
   const page = (kind: JobKind) => (cursor: string | undefined, signal: AbortSignal) =>
     session.circle.listJobs(
       {
@@ -43,14 +45,14 @@ function useJobs(session: Session, { kind, status, name }: Chosen): JobList {
       },
       { signal },
     );
-  return useJobList(session.circle, JSON.stringify([kind, status, name]), () => ({
+  return useJobList(session.circle, JSON.stringify([kind, status, name, isOwner, isLive]), () => ({
     ...(kind !== "delivery" && { submitted: page("submitted") }),
     ...(kind !== "submitted" && isOwner && { deliveries: page("delivery") }),
     wants: (job: Job) =>
       (!kind || isDelivery(job) === (kind === "delivery")) &&
       (!status || job.status === status) &&
       (!name || job.name === name),
-    isLive: may(session, "subscribe").ok,
+    isLive,
   }));
 }
 
@@ -161,6 +163,8 @@ function Says({ job }: { job: Job }) {
 
 function Filters({ session, chosen }: { session: Session; chosen: Chosen }) {
   const isOwner = may(session, "owner").ok;
+  const scripts = useScriptNames(session);
+  const names = new Set(chosen.name ? [...scripts, chosen.name] : scripts);
   return (
     <div class="toolbar" role="search" aria-label="Jobs">
       <Select<string>
@@ -181,7 +185,12 @@ function Filters({ session, chosen }: { session: Session; chosen: Chosen }) {
           ]}
         />
       )}
-      <SearchInput value={chosen.name ?? ""} onInput={(name) => setQuery({ name })} placeholder="Script's name" />
+      <Select<string>
+        label="Script"
+        value={chosen.name ?? ""}
+        onInput={(name) => setQuery({ name })}
+        options={[{ value: "", label: "Every script" }, ...[...names].sort()]}
+      />
     </div>
   );
 }

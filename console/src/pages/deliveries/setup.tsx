@@ -42,7 +42,9 @@ export function ChooseUrl({ session, chosen }: { session: Session; chosen?: stri
 /** The providers for which the server's default settings have a table. */
 const IN_DEFAULTS = ["stripe", "idenfy"];
 
-const variable = (provider: string): string => `${provider.toUpperCase().replace(/[^A-Z0-9]/g, "_")}_WEBHOOK_SECRET`;
+/** Returns the environment variable that has a provider's secret, as the default settings name them. */
+export const variable = (provider: string): string =>
+  `${provider.toUpperCase().replace(/[^A-Z0-9]/g, "_")}_WEBHOOK_SECRET`;
 
 /** Says how the server gets the secret of a provider. */
 export function SecretHelp({ provider, preset }: { provider: string; preset: string }) {

@@ -1,5 +1,6 @@
 /** Sends a test webhook: signed in this browser, as the provider would. */
 
+import type { Circle } from "@circled/client";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { href, navigate, route } from "../../router.js";
 import { may, type Session } from "../../session.js";
@@ -13,10 +14,16 @@ import { Text } from "../../ui/text.js";
 import { CloseDetail } from "../jobs/detail.js";
 import { PRESETS, type Preset } from "./presets.js";
 import { type Answer, newId, send, sign } from "./send.js";
-import { SecretHelp, WebhookUrl } from "./setup.js";
+import { SecretHelp, variable, WebhookUrl } from "./setup.js";
 
-/** The secrets that were pasted, for as long as the page is there; never kept. */
-const pasted = new Map<string, string>();
+/** The secrets that were pasted, by session and provider. They are in memory, for as long as the session is there. */
+const pasted = new WeakMap<Circle, Map<string, string>>();
+
+function secretsOf({ circle }: Session): Map<string, string> {
+  const secrets = pasted.get(circle) ?? new Map();
+  pasted.set(circle, secrets);
+  return secrets;
+}
 
 interface Props {
   session: Session;
@@ -34,7 +41,7 @@ const example = (preset: Preset): string => formatJson(preset.body(newId()));
 
 function Form({ session, preset, onSent }: Props & { preset: Preset }) {
   const [path, setPath] = useState(preset.name);
-  const [secret, setSecret] = useState(pasted.get(preset.name) ?? "");
+  const [secret, setSecret] = useState(secretsOf(session).get(preset.name) ?? "");
   const [isShown, show] = useState(false);
   const [type, setType] = useState(preset.type ?? "");
   const [body, setBody] = useState(() => example(preset));
@@ -52,7 +59,7 @@ function Form({ session, preset, onSent }: Props & { preset: Preset }) {
     setBusy(true);
     setError(undefined);
     setAnswer(undefined);
-    pasted.set(preset.name, secret);
+    secretsOf(session).set(preset.name, secret);
     try {
       const time = Math.floor(Date.now() / 1000);
       const headers = await sign(preset, secret, { body, id: `msg_${newId()}`, type, time });
@@ -206,7 +213,7 @@ function Unsigned({ answer: { ahead = 0 }, provider }: { answer: Answer; provide
     <p>
       {Math.abs(ahead) > 240
         ? `This device's clock and the server's differ by ${Math.abs(ahead)} s: signatures have a time, and must be fresh.`
-        : `The server has another secret for ${provider} than the one above, or this circle has one of its own. The server's log says more (“webhook refused”).`}
+        : `The server has another secret for ${provider} than the one above, or this circle has one of its own. The server's log says more (“webhook refused”). It reads the secret from ${variable(provider)} when it starts.`}
     </p>
   );
 }

@@ -112,7 +112,7 @@ export function Logs({ job }: { job: Job }) {
   return (
     <Panel title={`Logs (${logs.length})`} actions={<CopyButton text={logs.join("\n")} label="Copy the logs" />}>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls */}
-      <ol class="logs" tabIndex={0} aria-label="Lines">
+      <ol class="job-logs" tabIndex={0} aria-label="Lines">
         {shown.map((line, n) => (
           <li key={n}>
             <Text value={line} lines />

@@ -8,19 +8,15 @@ import { ErrorNote } from "../../ui/error.js";
 import { Field, Select, TextArea, TextInput } from "../../ui/field.js";
 import { parseJson } from "../../ui/json.js";
 import { toast } from "../../ui/toast.js";
-import { useAsync } from "../../ui/use-query.js";
 import { CloseDetail } from "./detail.js";
+import { useScriptNames } from "./script-names.js";
 
 const EXAMPLE = 'print("hello");\n40 + 2';
 
 export function SubmitJob({ session }: { session: Session }) {
   const call = may(session, "call");
   const play = may(session, "play");
-  const scripts = useAsync(
-    async () => (call.ok ? (await session.circle.listScripts()).scripts : []),
-    [session, call.ok],
-  );
-  const names = (scripts.value ?? []).map(({ name }) => name);
+  const names = useScriptNames(session);
   const [how, setHow] = useState<"script" | "name">(route.value.query.get("name") || !play.ok ? "name" : "script");
   const [name, setName] = useState(route.value.query.get("name") ?? "");
   const [script, setScript] = useState(EXAMPLE);
@@ -100,7 +96,7 @@ export function SubmitJob({ session }: { session: Session }) {
           <Select value={chosen} onInput={setName} options={names.map((name) => ({ value: name, label: name }))} />
         </Field>
       ) : (
-        <Field label="Script" hint={scripts.value ? "The circle has no script yet." : undefined}>
+        <Field label="Script" hint="The circle has no script yet.">
           <TextInput value={name} onInput={setName} />
         </Field>
       )}
