@@ -267,18 +267,20 @@ test("100,000 keys scroll", async () => {
     await page.keyboard.press("End");
     return (await row(page, "1001095").count()) === 1;
   });
-  const frames = await page.evaluate(async () => {
+  // Wherever it is scrolled to, the rows that are seen are there, and no others.
+  const counts = await page.evaluate(async () => {
     const grid = document.querySelector(".table") as HTMLElement;
-    const took: number[] = [];
+    const counts: number[] = [];
     for (let n = 0; n < 60; n++) {
-      const begun = performance.now();
       grid.scrollTop = (n * 7919) % grid.scrollHeight;
       await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
-      took.push(performance.now() - begun);
+      counts.push(grid.querySelectorAll("[role=row]").length);
     }
-    return took.sort((a, b) => a - b);
+    return counts;
   });
-  assert.ok((frames[30] as number) < 60, `a frame took ${frames[30]} ms in the middle`);
-  assert.ok((await keys(page).getByRole("row").count()) < 80);
+  assert.ok(
+    counts.every((count) => count > 10 && count < 80),
+    String(counts),
+  );
   await profile.close();
 });

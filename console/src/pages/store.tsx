@@ -21,8 +21,10 @@ export function StorePage({ session }: { session: Session }) {
     return (
       <Page title="Store">
         <Empty title="You may not see the store">
-          {mayPlay.why}. Who may <code>play</code> reads it by scripts, who may <code>manage</code> by{" "}
-          <code>store_list</code>.
+          <p>
+            {mayPlay.why}. Who may <code>play</code> reads it by scripts, who may <code>manage</code> by{" "}
+            <code>store_list</code>.
+          </p>
         </Empty>
       </Page>
     );
@@ -92,7 +94,9 @@ function Store({ session, isLive }: { session: Session; isLive: boolean }) {
                   <Empty title="No key begins with this" action={<a href={href("store")}>Show all keys</a>} />
                 ) : (
                   <Empty title="The store is empty" action={create}>
-                    Scripts write keys with <code>store.set("greeting", "hello")</code>. Or make one here.
+                    <p>
+                      Scripts write keys with <code>store.set("greeting", "hello")</code>. Or make one here.
+                    </p>
                   </Empty>
                 )
               }

@@ -82,12 +82,18 @@ function choicesOf({ enum: values, oneOf }: Schema): string[] | undefined {
 export function whyNot(session: Session, method: Method): string | undefined {
   if (method.name === "authenticate")
     return "This session is logged in; as another caller, it would be another session";
+  const { device, permissions } = session.me;
+  const scope = method["x-scope"];
+  const lacksScope = scope === "none" || (scope === "jobs" && !permissions?.includes("jobs"));
+  const needs = (method["x-needs"] ?? "anyone").split(" or ").filter(isPermission);
+  const rights = needs.map((need) => may(session, need));
   // A script's own rule may permit what the circle's doesn't.
-  if (method.name === "call") return undefined;
-  const needs = (method["x-needs"] ?? "anyone").split(" or ");
-  const rights = needs.map((need) =>
-    /^(play|call|subscribe|manage|owner)$/.test(need) ? may(session, need as Permission) : { ok: true as const },
-  );
+  const isPermitted = method.name === "call" || rights.length === 0 || rights.some((right) => right.ok);
   const [first] = rights;
-  return rights.some((right) => right.ok) || !first || first.ok ? undefined : first.why;
+  if (!isPermitted && first && !first.ok) return first.why;
+  return device && lacksScope ? "This browser's device key may not call it: log in by your own key" : undefined;
+}
+
+function isPermission(need: string): need is Permission {
+  return /^(play|call|subscribe|manage|owner)$/.test(need);
 }

@@ -16,6 +16,8 @@ import { Emit } from "./emit.js";
 import { EventDetail } from "./event-detail.js";
 import { EventLog, type Item, MOST_EVENTS } from "./event-log.js";
 
+const EXAMPLE = 'emit("chat.new", #{ text: "hello" })';
+
 /** Returns a number of an address or a field; undefined if it is none. */
 function whole(text: string | null): number | undefined {
   return text && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
@@ -98,11 +100,9 @@ function Events({ session }: { session: Session }) {
             empty={
               log.hasBegun.value ? (
                 <Empty title={topic ? "No such events yet" : "No events yet"} action={emit}>
-                  Scripts send them with{" "}
-                  <code>
-                    emit("chat.new", #{"{"} text: "hello" {"}"})
-                  </code>
-                  . They appear here at once.
+                  <p>
+                    Scripts send them with <code>{EXAMPLE}</code>. They appear here at once.
+                  </p>
                 </Empty>
               ) : (
                 <p class="muted">Connecting…</p>

@@ -24,7 +24,6 @@ export function GroupBar({ session, prefix, onClose, onNew }: GroupBarProps) {
   const mayPlay = may(session, "play");
   const why = mayPlay.ok ? undefined : mayPlay.why;
   const remove = async () => {
-    setBusy(true);
     await removeAll().catch(toastError);
     setBusy(false);
   };
@@ -46,6 +45,7 @@ export function GroupBar({ session, prefix, onClose, onNew }: GroupBarProps) {
       action: `Delete ${keys}`,
     });
     if (!isSure) return;
+    setBusy(true);
     let left = expect;
     while (left > 0) {
       const { value } = await session.circle.play<PrefixDeleted>(DELETE_PREFIX, { prefix, expect: left });
