@@ -106,6 +106,7 @@ test("what is shown is in the address", async () => {
   await circle.putScript({ name: "b", source: "throw `no`" });
   for (const name of ["a", "b", "a"]) await ended(circle, (await circle.submitJob({ name })).job_id);
   await eventually("three jobs", async () => (await table(page).getByRole("row").count()) === 4);
+  await look(page, "jobs-list");
   await page.getByLabel("Status").selectOption("dead");
   await row(page, "finished").first().waitFor({ state: "detached" });
   await row(page, "no").click();

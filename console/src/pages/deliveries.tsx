@@ -112,11 +112,13 @@ export function DeliveriesPage({ session }: { session: Session }) {
               />
             </>
           ) : (
-            <Empty title="Deliveries are for those who may manage">
-              <p>{manage.why}.</p>
-              <p>You can still give a provider this address, and send a test webhook if you know the secret:</p>
-              <ChooseUrl session={session} />
-            </Empty>
+            <div class="table-empty">
+              <Empty title="Deliveries are for those who may manage">
+                <p>{manage.why}.</p>
+                <p>You can still give a provider this address, and send a test webhook if you know the secret:</p>
+                <ChooseUrl session={session} />
+              </Empty>
+            </div>
           )
         }
         detail={detail}

@@ -194,7 +194,7 @@ function Outcome({ session, answer, provider, preset }: OutcomeProps) {
         <p>
           {OUTCOMES[outcome ?? ""] ?? (text ? <Text value={text.slice(0, 1000)} /> : "Accepted, with an empty answer.")}{" "}
           {jobId && may(session, "owner").ok && (
-            <a href={href("deliveries", [jobId], { provider })}>
+            <a href={href("deliveries", [jobId], Object.fromEntries(route.value.query))}>
               {outcome === "failed" ? "See why" : "Open the delivery"}
             </a>
           )}
