@@ -154,6 +154,14 @@ test("of two who edit, one chooses; a text that isn't saved survives a reload an
   await shows(page, "unsaved changes");
   assert.deepEqual(asked, ["beforeunload"], "leaving asks");
   await editor(page).getByText("// mine").waitFor();
+  await page.getByRole("main").getByRole("link", { name: "Scripts" }).click();
+  await page.getByRole("row", { name: "shared unsaved" }).waitFor();
+  await page.getByLabel("Search scripts").fill("nothing of that");
+  await page.getByText("No script has “nothing of that” in its name.").waitFor();
+  assert.match(page.url(), /\?q=nothing/);
+  await page.getByLabel("Search scripts").fill("SHA");
+  await page.getByRole("link", { name: "shared" }).click();
+  await editor(page).getByText("// mine").waitFor();
 
   await circle.putScript({ name: "shared", source: "3 // theirs\n" });
   await page.keyboard.press("Control+s");
@@ -243,9 +251,18 @@ test("the editor doesn't trap the keyboard", async () => {
   await page.keyboard.type("1");
   const lines = () => editor(page).locator(".cm-line").allTextContents();
   assert.deepEqual(await lines(), ["if true {", "    1"]);
+  await page.keyboard.type(";store.pu");
+  await page.getByRole("option", { name: /^push/ }).click();
+  assert.deepEqual(await lines(), ["if true {", "    1;store.push"]);
+  await page.keyboard.type(" // st");
+  assert.deepEqual(
+    await page.locator(".workbench [role=option]").allTextContents(),
+    [],
+    "nothing is offered in a comment",
+  );
   await page.keyboard.press("Home");
   await page.keyboard.press("Tab");
-  assert.deepEqual(await lines(), ["if true {", "        1"]);
+  assert.deepEqual(await lines(), ["if true {", "        1;store.push // st"]);
   await page.keyboard.press("Control+z");
   await page.keyboard.press("Escape");
   await page.keyboard.press("Tab");

@@ -6,6 +6,7 @@ import {
   type CompletionContext,
   type CompletionResult,
 } from "@codemirror/autocomplete";
+import { syntaxTree } from "@codemirror/language";
 
 const STORE = listed("function", {
   get: "(key, default?) reads a value",
@@ -71,6 +72,7 @@ function listed(type: string, named: Record<string, string>): Completion[] {
 }
 
 function complete(context: CompletionContext): CompletionResult | null {
+  if (/string|comment/i.test(syntaxTree(context.state).resolveInner(context.pos, -1).name)) return null;
   const word = context.matchBefore(/(\b(store|members)\.)?\w*$/);
   if (!word || (word.from === word.to && !context.explicit)) return null;
   const dot = word.text.indexOf(".");
@@ -80,5 +82,5 @@ function complete(context: CompletionContext): CompletionResult | null {
   return before === "." || /^\d/.test(word.text) ? null : { from, options: GLOBAL, validFor: /^\w*$/ };
 }
 
-/** Offers them while one types; Ctrl-Space asks for them. */
+/** Offers them while one types, but not in strings and comments; Ctrl-Space asks for them. */
 export const completion = autocompletion({ override: [complete], icons: false });

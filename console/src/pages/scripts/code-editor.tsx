@@ -1,5 +1,6 @@
 /** The editor in a page: loads `editor.js` when it is first shown. */
 
+import { effect, type ReadonlySignal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { loadEditor } from "../../editor/load.js";
 import type { Editor, Mark } from "../../editor/main.js";
@@ -7,7 +8,8 @@ import { Button } from "../../ui/button.js";
 import { ErrorNote } from "../../ui/error.js";
 
 interface EditorProps {
-  readonly text: string;
+  /** A signal, so that the editor has it at once: a render that comes later would undo what was typed meanwhile. */
+  readonly text: ReadonlySignal<string>;
   readonly label: string;
   readonly marks: readonly Mark[];
   readonly isReadOnly?: boolean;
@@ -49,17 +51,23 @@ export function CodeEditor({ text, label, marks, isReadOnly = false, onInput, on
   useEffect(() => {
     if (!module || !host.current) return;
     const root = host.current.shadowRoot ?? host.current.attachShadow({ mode: "open" });
-    const own = module.createEditor(root, { text, label, isReadOnly, onChange: (typed) => onChange.current(typed) });
+    const own = module.createEditor(root, {
+      text: text.peek(),
+      label,
+      isReadOnly,
+      onChange: (typed) => onChange.current(typed),
+    });
     editor.current = own;
     own.setMarks(marks);
     onReady?.(own);
+    const stop = effect(() => own.setText(text.value));
     return () => {
       editor.current = undefined;
+      stop();
       own.destroy();
     };
     // What changes later is told to the editor that is there.
-  }, [module]);
-  useEffect(() => editor.current?.setText(text), [text]);
+  }, [module, text]);
   useEffect(() => editor.current?.setMarks(marks), [marks]);
   useEffect(() => editor.current?.setReadOnly(isReadOnly), [isReadOnly]);
 

@@ -26,7 +26,6 @@ export function Edit({ session, script, onSave }: Props) {
   useShortcuts({ save: onSave, run: () => run.current?.() });
   /** Where the last run has failed. The next change of the text removes it. */
   const fault = useSignal<Mark | undefined>(undefined);
-  const text = script.text.value;
   const newest = script.newest.value;
   const version = query.get("version") ?? undefined;
   const place = { line: Number(query.get("line")), column: Number(query.get("column")) || undefined };
@@ -61,7 +60,7 @@ export function Edit({ session, script, onSave }: Props) {
             {script.isLoaded.value && (
               <CodeEditor
                 label={`Source of ${script.name}`}
-                text={text}
+                text={script.text}
                 marks={marks}
                 onReady={(ready) => {
                   editor.current = ready;

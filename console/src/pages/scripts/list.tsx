@@ -15,7 +15,7 @@ import { Time } from "../../ui/time.js";
 import { useLive } from "../../ui/use-live.js";
 import { draftNames } from "./drafts.js";
 import { By, Version } from "./parts.js";
-import { RULES } from "./rule.js";
+import { ruleOf } from "./rule.js";
 
 /** A script of the circle, or only a text in this browser. */
 type Row = { readonly name: string; readonly entry: ScriptEntry | undefined; readonly isUnsaved: boolean };
@@ -114,7 +114,7 @@ export function ScriptList({ session }: { session: Session }) {
             title: "Who may call",
             width: "144px",
             hideNarrow: true,
-            cell: ({ entry }) => entry && RULES[entry.call ?? "auto"].short,
+            cell: ({ entry }) => entry && ruleOf(entry.call),
           },
         ]}
       />

@@ -68,20 +68,22 @@ export function CheckNote({
   );
 }
 
+const CTRL = /Mac|iPhone|iPad/.test(navigator.userAgent) ? "⌘" : "Ctrl";
+
 /** The keys of the editor, for those who don't know them. */
 export function Shortcuts({ save = false }: { save?: boolean }) {
   return (
     <p class="code-keys hint">
       {save && (
         <span>
-          <kbd>Ctrl S</kbd> saves
+          <kbd>{CTRL} S</kbd> saves
         </span>
       )}
       <span>
-        <kbd>Ctrl Enter</kbd> runs
+        <kbd>{CTRL} Enter</kbd> runs
       </span>
       <span>
-        <kbd>Ctrl F</kbd> searches
+        <kbd>{CTRL} F</kbd> searches
       </span>
       <span>
         <kbd>Esc</kbd> <kbd>Tab</kbd> leaves the editor

@@ -13,12 +13,17 @@ import { toast, toastError } from "../../ui/toast.js";
 import { dropDraft } from "./drafts.js";
 
 /** The rules of a script, in words. */
-export const RULES: Record<CallRule, { readonly short: string; readonly long: string }> = {
+const RULES: Record<CallRule, { readonly short: string; readonly long: string }> = {
   auto: { short: "by the circle's rule", long: "Whom the circle's rule “call” permits" },
   guest: { short: "guests", long: "Guests: whoever has logged in" },
   member: { short: "members", long: "Members and the owner" },
   owner: { short: "owner", long: "The owner alone" },
 };
+/** Returns the rule of a script, in short; also one that only a later server knows. */
+export function ruleOf(call: CallRule | null | undefined): string {
+  return RULES[call ?? "auto"]?.short ?? String(call);
+}
+
 const CHOICES = (Object.keys(RULES) as CallRule[]).map((value) => ({ value, label: RULES[value].long }));
 
 interface Props {

@@ -40,7 +40,7 @@ export function Scratch({ session }: { session: Session }) {
         <div class="workbench-code">
           <CodeEditor
             label="Scratch pad"
-            text={text.value}
+            text={text}
             marks={marks}
             onReady={(ready) => {
               editor.current = ready;
