@@ -17,6 +17,7 @@ COPY benches ./benches
 COPY config ./config
 COPY crates ./crates
 COPY src ./src
+COPY console/files.txt ./console/
 COPY --from=console /src/console/dist ./console/dist
 # No image is without its web console.
 ENV CIRCLED_REQUIRE_CONSOLE=1

@@ -3,17 +3,8 @@
 
 use std::{env, fs, path::Path, process::ExitCode};
 
-/// The files of a console. Each is there twice: as it is, and compressed, with `.gz` behind its name.
-const FILES: [&str; 8] = [
-    "index.html",
-    "console.js",
-    "console.css",
-    "shared.js",
-    "pages.js",
-    "editor.js",
-    "chart.js",
-    "licenses.txt",
-];
+/// The names of a console's files, one a line. Each is there twice: as it is, and compressed, with `.gz` behind its name.
+const FILES: &str = include_str!("console/files.txt");
 
 /// The folder that has them. Git keeps it, empty: a build would begin anew each time if it watched a folder that isn't there.
 const FOLDER: &str = "console/dist";
@@ -33,8 +24,8 @@ fn main() -> ExitCode {
         println!("cargo::rerun-if-changed={}", folder.display());
     }
     let names = FILES
-        .iter()
-        .flat_map(|name| [(*name).to_owned(), format!("{name}.gz")]);
+        .lines()
+        .flat_map(|name| [name.to_owned(), format!("{name}.gz")]);
     let (there, missing): (Vec<_>, Vec<_>) = names.partition(|name| folder.join(name).is_file());
     if !there.is_empty() && !missing.is_empty() {
         let missing = missing.join(", ");
@@ -52,8 +43,8 @@ fn main() -> ExitCode {
             "cargo::warning=this circled will have NO WEB CONSOLE: run `make console` first, which needs Node.js 20 or newer"
         );
     }
-    let files = if there.is_empty() { &[][..] } else { &FILES };
-    let written = files.iter().map(|name| {
+    let files = if there.is_empty() { "" } else { FILES };
+    let written = files.lines().map(|name| {
         let path = |name: &str| folder.join(name).display().to_string();
         let (plain, gzipped) = (path(name), path(&format!("{name}.gz")));
         format!("    File {{ name: {name:?}, plain: include_bytes!({plain:?}), gzipped: include_bytes!({gzipped:?}) }},\n")

@@ -1,31 +1,19 @@
 // Builds dist/, which the server's binary embeds: `node build.mjs`. `--test` builds the tests into build/ instead.
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { basename } from "node:path";
+import { basename, relative, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
 const SDK = new URL("../clients/typescript/src/", import.meta.url).pathname;
-/** The modules of the SDK that the console uses, by their names. */
-const MODULES = { "": "index", "/address": "address", "/json": "json", "/keys": "keys", "/signers": "signers" };
-
-/** Returns aliases of these modules, to the files that have them. */
-function alias(fileOf) {
-  return Object.fromEntries(Object.entries(MODULES).map(([name, file]) => [`@circled/client${name}`, fileOf(file)]));
-}
-
+/** The modules of the SDK that the console uses, from their sources. */
+const alias = Object.fromEntries([
+  ["@circled/client", `${SDK}index.ts`],
+  ...["address", "json", "keys", "signers"].map((name) => [`@circled/client/${name}`, `${SDK}${name}.ts`]),
+]);
 // The SDK's own dependencies are installed here.
 const nodePaths = [new URL("node_modules", import.meta.url).pathname];
-/** The files of dist/, which the server embeds, each also compressed. */
-const FILES = [
-  "chart.js",
-  "console.css",
-  "console.js",
-  "editor.js",
-  "index.html",
-  "licenses.txt",
-  "pages.js",
-  "shared.js",
-];
+/** The pages that are files of their own. */
+const PAGES = ["api", "deliveries", "jobs", "live", "members", "scripts", "store"];
 
 /** Returns the licences of the packages of whose files a bundle is made, as one text. */
 async function licences(inputs) {
@@ -41,19 +29,36 @@ async function licences(inputs) {
   return (await Promise.all(texts)).join(`\n${"-".repeat(80)}\n\n`);
 }
 
-/** Builds the SDK as one module, so that its own dynamic import makes no file. */
-async function buildSdk() {
-  const contents = Object.values(MODULES).map((file) => `export * from ${JSON.stringify(`${SDK}${file}.ts`)};`);
-  const outfile = new URL("build/sdk/index.js", import.meta.url).pathname;
-  const stdin = { contents: contents.join("\n"), resolveDir: SDK };
-  const options = { bundle: true, format: "esm", target: "es2022", metafile: true, nodePaths, outfile };
-  const { metafile } = await build({ ...options, stdin, logLevel: "warning" });
-  return { outfile, metafile };
+/** Has the pages take from console.js what src/kit.ts lists; the rest of what they import is theirs. */
+const kit = {
+  name: "kit",
+  async setup(build) {
+    const text = await readFile("src/kit.ts", "utf8");
+    const shared = new Set([...text.matchAll(/^export \* from "(.+?)(?:\.js)?";$/gm)].map(([, name]) => name));
+    build.onResolve({ filter: /^[.@\w]/ }, ({ path, resolveDir, kind }) => {
+      if (kind !== "import-statement" || path.endsWith(".css")) return undefined;
+      const isOwn = path.startsWith(".");
+      const name = isOwn ? `./${relative("src", resolve(resolveDir, path)).replace(/\.js$/, "")}` : path;
+      if (shared.has(name)) return { path: "./console.js", external: true };
+      if (isOwn && /^\.\/(pages|editor)\//.test(name)) return undefined;
+      return { errors: [{ text: `src/kit.ts lacks ${name}` }] };
+    });
+  },
+};
+
+/** Fails if a page takes something from console.js that it doesn't export: a name that two modules of the kit have. */
+function checkImports(name, text, exported) {
+  for (const [, list] of text.matchAll(/import\{([^}]*)\}from"\.\/console\.js"/g)) {
+    const missing = list
+      .split(",")
+      .map((one) => one.split(" as ")[0])
+      .filter((one) => one && !exported.has(one));
+    if (missing.length > 0) throw new Error(`${name} takes ${missing} from console.js, which has no such export`);
+  }
 }
 
 async function buildConsole() {
-  const sdk = await buildSdk();
-  const shared = {
+  const options = {
     outdir: "dist",
     bundle: true,
     minify: true,
@@ -65,32 +70,27 @@ async function buildConsole() {
     metafile: true,
     write: false,
     logLevel: "warning",
-    alias: alias(() => sdk.outfile),
     nodePaths,
   };
+  const entries = { console: "src/main.tsx", editor: "src/editor/main.ts", chart: "src/chart/main.ts" };
   const builds = await Promise.all([
-    // What both have in common is a file of its own.
-    build({
-      ...shared,
-      entryPoints: { console: "src/main.tsx", pages: "src/pages/index.ts" },
-      splitting: true,
-      chunkNames: "shared",
-    }),
-    build({ ...shared, entryPoints: { editor: "src/editor/main.ts", chart: "src/chart/main.ts" } }),
+    build({ ...options, alias, entryPoints: entries }),
+    build({ ...options, plugins: [kit], entryPoints: PAGES.map((name) => `src/pages/${name}.tsx`) }),
   ]);
   const made = new Map();
   for (const { path, contents } of builds.flatMap(({ outputFiles }) => outputFiles)) {
     // The styles are one file, whichever page they are for.
-    const name = basename(path).replace("pages.css", "console.css");
+    const name = path.endsWith(".css") ? "console.css" : basename(path);
     made.set(name, Buffer.concat([made.get(name) ?? Buffer.of(), contents]));
   }
+  const exported = new Set(builds[0].metafile.outputs["dist/console.js"].exports);
+  for (const page of PAGES) checkImports(page, made.get(`${page}.js`).toString(), exported);
   made.set("index.html", await readFile("src/index.html"));
-  made.set(
-    "licenses.txt",
-    Buffer.from(await licences([sdk, ...builds].flatMap(({ metafile }) => Object.keys(metafile.inputs)))),
-  );
-  const names = [...made.keys()].sort();
-  if (names.join() !== FILES.join()) throw new Error(`it makes ${names}, and should make ${FILES}`);
+  made.set("licenses.txt", Buffer.from(await licences(builds.flatMap(({ metafile }) => Object.keys(metafile.inputs)))));
+  const names = [...made.keys()].sort().join("\n");
+  // The server embeds these.
+  const files = (await readFile("files.txt", "utf8")).trim();
+  if (names !== files) throw new Error(`it makes ${names}, and files.txt has ${files}`);
   await mkdir("dist", { recursive: true });
   for (const [name, bytes] of made) {
     if (bytes.length === 0) throw new Error(`${name} is empty`);
@@ -106,7 +106,7 @@ async function put(name, bytes) {
 }
 
 async function buildTests() {
-  for (const file of await readdir("build").catch(() => [])) if (file.endsWith(".js")) await rm(`build/${file}`);
+  await rm("build", { recursive: true, force: true });
   const tests = (await readdir("test")).filter((file) => file.endsWith(".test.ts"));
   const shared = {
     outdir: "build",
@@ -114,7 +114,7 @@ async function buildTests() {
     format: "esm",
     target: "es2022",
     logLevel: "warning",
-    alias: alias((file) => `${SDK}${file}.ts`),
+    alias,
     nodePaths,
   };
   const external = ["axe-core", "esbuild", "nostr-tools", "playwright-core", "viem", "ws"];

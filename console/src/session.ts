@@ -6,8 +6,6 @@ import { WireSocket } from "./wire.js";
 
 export { listenToWire } from "./wire.js";
 
-import { loadPages } from "./frame/pages.js";
-
 /** How the caller has logged in. `kept`: by a key that this browser keeps; `file`: by a key that this page has in memory. */
 export type LoginKind = "kept" | "file" | "wallet" | "nostr";
 /** A right of a session. */
@@ -49,7 +47,6 @@ export function circleUrl(pk: string): string {
 
 /** Connects to a circle, and makes it the session. The one before is closed once that has succeeded. */
 export async function openSession(pk: string, signer: Signer, login: LoginKind): Promise<Session> {
-  void loadPages();
   const wsUrl = circleUrl(pk);
   const circle = await connect({ url: wsUrl, signer, timeout: 10_000, WebSocket: WireSocket });
   const connection = signal(circle.getSnapshot());

@@ -4,12 +4,14 @@ import type { Session } from "../session.js";
 import { ErrorBoundary } from "../ui/boundary.js";
 import { Button } from "../ui/button.js";
 import { ErrorNote } from "../ui/error.js";
-import { Icon, type IconName } from "../ui/icon.js";
+import { Icon } from "../ui/icon.js";
 import { Account } from "./account.js";
 import { Banner } from "./connection.js";
 import { Help } from "./help.js";
-import { loaded, PAGES, type PageName } from "./pages.js";
+import { loaded, loadPage, PAGES, type PageName } from "./pages.js";
 import { CircleSwitcher } from "./switcher.js";
+
+const NAMES = Object.keys(PAGES) as PageName[];
 
 /** The frame around the pages of a circle: navigation, circle, account, connection. */
 export function Frame({ session, page }: { session: Session; page: PageName }) {
@@ -18,12 +20,12 @@ export function Frame({ session, page }: { session: Session; page: PageName }) {
   const shown = useRef(page);
   useEffect(() => {
     setOpen(false);
+    void loadPage(page);
     // Whoever reads the page aloud is told that it is another one.
     if (shown.current !== page) main.current?.focus();
     shown.current = page;
   }, [page]);
-  const { pages, error } = loaded.value;
-  const Now = pages?.[page];
+  const { Page, error } = loaded.value[page] ?? {};
   return (
     <div class="frame">
       <button type="button" class="skip" onClick={() => main.current?.focus()}>
@@ -43,10 +45,16 @@ export function Frame({ session, page }: { session: Session; page: PageName }) {
         </div>
         <CircleSwitcher session={session} />
         <nav class="nav" aria-label="Pages">
-          {Object.entries(PAGES).map(([name, { title }]) => (
-            <a key={name} href={href(name)} aria-current={name === page ? "page" : undefined}>
-              <Icon name={name as IconName} />
-              {title}
+          {NAMES.map((name) => (
+            <a
+              key={name}
+              href={href(name)}
+              aria-current={name === page ? "page" : undefined}
+              onPointerEnter={() => loadPage(name)}
+              onFocus={() => loadPage(name)}
+            >
+              <Icon name={name} />
+              {PAGES[name].title}
             </a>
           ))}
         </nav>
@@ -55,7 +63,7 @@ export function Frame({ session, page }: { session: Session; page: PageName }) {
       <main class="main" id="main" tabIndex={-1} ref={main}>
         <Banner session={session} />
         <ErrorBoundary key={`${page}/${route.value.rest.join("/")}`}>
-          {Now && <Now session={session} />}
+          {Page && <Page session={session} />}
           {error !== undefined && (
             <div class="table-empty stack">
               <ErrorNote error={error} />

@@ -1,6 +1,9 @@
-/** Which pages there are, and how they come. */
+/** Which pages there are, and how they come: each is a file of its own, loaded when it is first opened. */
 
 import { signal } from "@preact/signals";
+import type { ComponentType } from "preact";
+import { OverviewPage } from "../pages/overview.js";
+import type { Session } from "../session.js";
 
 /** All pages, in the order of the navigation; the letter follows `g` as a shortcut. */
 export const PAGES = {
@@ -15,24 +18,43 @@ export const PAGES = {
 } as const;
 
 export type PageName = keyof typeof PAGES;
+type PageComponent = ComponentType<{ session: Session }>;
 
 /** Returns the page of an address; the overview, if there is none of that name. */
 export function pageOf(name: string): PageName {
   return Object.hasOwn(PAGES, name) ? (name as PageName) : "overview";
 }
 
-type Loaded = typeof import("../pages/index.js")["COMPONENTS"];
+const load = (name: PageName) => import(new URL(`./${name}.js`, import.meta.url).href);
+const LOADERS: Record<PageName, () => Promise<PageComponent>> = {
+  overview: async () => OverviewPage,
+  store: async () => ((await load("store")) as typeof import("../pages/store.js")).StorePage,
+  scripts: async () => ((await load("scripts")) as typeof import("../pages/scripts.js")).ScriptsPage,
+  live: async () => ((await load("live")) as typeof import("../pages/live.js")).LivePage,
+  jobs: async () => ((await load("jobs")) as typeof import("../pages/jobs.js")).JobsPage,
+  deliveries: async () => ((await load("deliveries")) as typeof import("../pages/deliveries.js")).DeliveriesPage,
+  members: async () => ((await load("members")) as typeof import("../pages/members.js")).MembersPage,
+  api: async () => ((await load("api")) as typeof import("../pages/api.js")).ApiPage,
+};
 
-/** The pages, once they are loaded; or why they can't be. */
-export const loaded = signal<{ readonly pages?: Loaded; readonly error?: unknown }>({});
+/** The pages that are loaded, and why others can't be. */
+export const loaded = signal<{
+  readonly [Name in PageName]?: { readonly Page?: PageComponent; readonly error?: unknown };
+}>({
+  overview: { Page: OverviewPage },
+});
+const underWay = new Set<PageName>();
 
-/** Loads the pages, once. */
-export async function loadPages(): Promise<void> {
-  if (loaded.peek().pages) return;
+/** Loads a page, once. After an error, again. */
+export async function loadPage(name: PageName): Promise<void> {
+  if (underWay.has(name) || loaded.peek()[name]?.Page) return;
+  underWay.add(name);
   try {
-    const { COMPONENTS } = await import("../pages/index.js");
-    loaded.value = { pages: COMPONENTS };
+    const Page = await LOADERS[name]();
+    loaded.value = { ...loaded.peek(), [name]: { Page } };
   } catch (error) {
-    loaded.value = { error };
+    loaded.value = { ...loaded.peek(), [name]: { error } };
+  } finally {
+    underWay.delete(name);
   }
 }
