@@ -130,12 +130,53 @@ test("all dead jobs run again, after a count", async () => {
   await circle.putScript({ name: "flaky", source: "`up`" });
   await page.getByRole("button", { name: "Retry all dead" }).click();
   const dialog = page.getByRole("dialog", { name: "Retry all that are dead" });
-  await dialog.getByText("25 jobs are dead").waitFor();
+  await dialog.getByText("25 of the jobs are dead").waitFor();
   await look(page, "jobs-retry-dead");
   await dialog.getByRole("button", { name: "Retry 25" }).click();
   await dialog.getByText("25 of 25 run again").waitFor();
   await dialog.getByRole("button", { name: "Close" }).last().click();
   await page.getByRole("heading", { name: "No job fits the filter" }).waitFor();
+  await profile.close();
+});
+
+test("retrying all goes on by pages, and says what stays dead, or that there are more by now", async () => {
+  const key = SecretKey.generate();
+  const profile = await Profile.open(browser, server);
+  /** What the server answers, in turn, with the parameters that it expects. */
+  const answers: [params: object, answer: object][] = [
+    [{}, { result: { dead: 3, retried: 0, failed: 0, cursor: null } }],
+    [{ expect: 3 }, { error: { code: -32009, message: "Conflict", data: { dead: 1200 } } }],
+    [{ expect: 1200 }, { result: { dead: 1200, retried: 700, failed: 1, error: "no script", cursor: "here" } }],
+    [{ cursor: "here" }, { result: { retried: 499, failed: 0, cursor: null } }],
+  ];
+  let goesOn = () => {};
+  const first = new Promise<void>((resolve) => {
+    goesOn = resolve;
+  });
+  await profile.context.routeWebSocket(/./, (socket) => {
+    const behind = socket.connectToServer();
+    socket.onMessage(async (text) => {
+      const { id, method, params } = JSON.parse(String(text));
+      if (method !== "retry_dead") return behind.send(text);
+      if (params.cursor) await first;
+      const [expected, answer] = answers.shift() ?? [];
+      assert.deepEqual(params, expected);
+      socket.send(JSON.stringify({ jsonrpc: "2.0", id, ...answer }));
+    });
+  });
+  const page = await profile.logIn(key.pubkey, key, { at: "jobs" });
+  await page.getByRole("button", { name: "Retry all dead" }).click();
+  const dialog = page.getByRole("dialog", { name: "Retry all that are dead" });
+  await dialog.getByRole("button", { name: "Retry 3" }).click();
+  await dialog.getByText("More are dead by now: 1200. Nothing was retried.").waitFor();
+  await dialog.getByRole("button", { name: "Retry 1,200" }).click();
+  await dialog.getByText("700 of 1,200 run again, 1 stays dead.").waitFor();
+  assert.equal(await dialog.getByRole("progressbar").getAttribute("value"), "701");
+  await look(page, "jobs-retrying");
+  goesOn();
+  await dialog.getByText("1,199 of 1,200 run again, 1 stays dead.").waitFor();
+  await dialog.getByText("The first reason: no script").waitFor();
+  assert.equal(answers.length, 0);
   await profile.close();
 });
 

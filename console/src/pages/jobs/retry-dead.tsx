@@ -81,7 +81,7 @@ export function RetryDead({ circle, dead, onClose }: { circle: Circle; dead: Dea
         {count === 0 && !progress && <p>None of the {of} is dead.</p>}
         {count !== undefined && count > 0 && !progress && (
           <p>
-            <strong>{count.toLocaleString("en")}</strong> {of} are dead
+            <strong>{count.toLocaleString("en")}</strong> of the {of} {count === 1 ? "is" : "are"} dead
             {dead.name && (
               <>
                 {" "}
@@ -96,7 +96,9 @@ export function RetryDead({ circle, dead, onClose }: { circle: Circle; dead: Dea
             <progress max={count || 1} value={handled} aria-label="Retried" />
             <p>
               {progress.retried.toLocaleString("en")} of {(count ?? 0).toLocaleString("en")} run again
-              {progress.failed > 0 && `, ${progress.failed.toLocaleString("en")} stay dead`}.
+              {progress.failed > 0 &&
+                `, ${progress.failed.toLocaleString("en")} ${progress.failed === 1 ? "stays" : "stay"} dead`}
+              .
             </p>
             {progress.error && (
               <p class="muted">
