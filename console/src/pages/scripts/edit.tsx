@@ -38,6 +38,7 @@ export function Edit({ session, script, onSave }: Props) {
   };
   useEffect(show, [place.line, place.column, script.isLoaded.value]);
 
+  const provider = /^on_(.+)/.exec(script.name)?.[1];
   const isOld = version !== undefined && newest !== undefined && !newest.version.startsWith(version);
   return (
     <div class="workbench">
@@ -80,6 +81,12 @@ export function Edit({ session, script, onSave }: Props) {
         )}
       </div>
       <div class="workbench-run">
+        {provider && (
+          <p class="note script-hook">
+            It runs for webhooks of {provider}, which bring EVENT. Here EVENT is ().{" "}
+            <a href={href("deliveries", ["test"], { provider })}>Send a test webhook</a>
+          </p>
+        )}
         <Run
           session={session}
           name={script.name}
