@@ -91,6 +91,12 @@ test("an empty store says what to do, and a key is made, changed, given a time t
   await page.getByRole("button", { name: "Set" }).click();
   await page.getByText(/^Expires/).waitFor();
   assert.ok(Number((await circle.play('store.ttl("user/1")')).value) > 3_500_000);
+  // A save keeps the time.
+  await page.getByRole("button", { name: "Edit" }).click();
+  await text.fill('"kept"');
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByText('"kept"').last().waitFor();
+  assert.ok(Number((await circle.play('store.ttl("user/1")')).value) > 3_500_000);
   await page.getByRole("button", { name: "Keep for good" }).click();
   await page.getByText("Doesn't expire", { exact: true }).waitFor();
 

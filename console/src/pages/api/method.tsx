@@ -97,7 +97,7 @@ export function MethodPanel({ session, method, api }: { session: Session; method
           <Button kind="primary" type="submit" why={why} disabled={params instanceof Error || lacking !== undefined}>
             Call
           </Button>
-          {lacking && <span class="muted">{lacking.name} is needed</span>}
+          {lacking && !why && <span class="muted">{lacking.name} is needed</span>}
         </div>
       </form>
       {exchange && <ExchangeView key={exchange.call.peek().sent} exchange={exchange} />}
