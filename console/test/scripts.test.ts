@@ -180,6 +180,14 @@ test("of two who edit, one chooses; a text that isn't saved survives a reload an
   const again = await server.connect(key.pubkey, key);
   assert.equal((await again.getScript({ name: "shared" })).source, "4 // while it was away\n");
 
+  await type(page, "5 // of one that is gone\n");
+  await again.deleteScript({ name: "shared" });
+  await eventually("the script that is made anew", async () => {
+    await page.keyboard.press("Control+s");
+    return (await again.listScripts()).scripts.length === 1;
+  });
+  await shows(page, "saved");
+
   await profile.close();
 });
 
@@ -243,8 +251,9 @@ test("what is hostile is text", async () => {
 
 test("the editor doesn't trap the keyboard", async () => {
   const { profile, page } = await open({}, { at: "scripts/-scratch" });
-  await editor(page).waitFor();
+  await shows(page, "It compiles");
   await type(page, "if true {");
+  await page.getByRole("button", { name: /^Line 1, column 10/ }).waitFor();
   await page.keyboard.press("Enter");
   await page.keyboard.type("1");
   const lines = () => editor(page).locator(".cm-line").allTextContents();

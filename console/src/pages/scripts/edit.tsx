@@ -30,7 +30,7 @@ export function Edit({ session, script, onSave }: Props) {
   const version = query.get("version") ?? undefined;
   const place = { line: Number(query.get("line")), column: Number(query.get("column")) || undefined };
 
-  const mark = script.mark.value ?? fault.value;
+  const mark = script.check.mark.value ?? fault.value;
   const marks = useMemo(() => (mark ? [mark] : []), [mark]);
   const jump = (line: number, column?: number) => editor.current?.jump(line, column);
   const show = () => {
@@ -74,7 +74,7 @@ export function Edit({ session, script, onSave }: Props) {
               />
             )}
             <footer class="code-foot">
-              <CheckNote check={script.check.value} mark={mark} onJump={(at) => jump(at.line, at.column)} />
+              <CheckNote check={script.check.state.value} mark={mark} onJump={(at) => jump(at.line, at.column)} />
               <Shortcuts save />
             </footer>
           </>

@@ -2,22 +2,13 @@
 
 import { type Circle, ConflictError, ExecutionError, NotFoundError, type Script } from "@circled/client";
 import { computed, signal } from "@preact/signals";
-import type { Mark } from "../../editor/main.js";
+import { Check } from "./check.js";
 import { draftOf, dropDraft, keepDraft } from "./drafts.js";
-
-/** How long to wait for the next key before a text is checked, in milliseconds. */
-const PAUSE = 300;
-
-/** What is known of a text: `none`: it can't be checked by this caller. */
-export type Check = "none" | "checking" | "good" | "bad" | "failed";
 
 export class OpenScript {
   readonly name: string;
   readonly #circle: Circle;
-  readonly #mayManage: boolean;
-  #abort: AbortController | undefined;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #source: string | undefined;
+  readonly check: Check;
 
   /** The newest version, as the circle has it. */
   readonly newest = signal<Script | undefined>(undefined);
@@ -27,8 +18,6 @@ export class OpenScript {
   readonly text = signal("");
   /** The version that the text began with. */
   readonly base = signal<string | undefined>(undefined);
-  readonly mark = signal<Mark | undefined>(undefined);
-  readonly check = signal<Check>("none");
   readonly isSaving = signal(false);
   /** True while somebody has to choose between the newest version and the text. */
   readonly hasConflict = signal(false);
@@ -41,7 +30,7 @@ export class OpenScript {
   constructor(circle: Circle, name: string, mayManage: boolean) {
     this.#circle = circle;
     this.name = name;
-    this.#mayManage = mayManage;
+    this.check = new Check(circle, mayManage);
   }
 
   /** Fetches the newest version. A text that somebody has changed stays. */
@@ -69,8 +58,10 @@ export class OpenScript {
       this.text.value = script?.source ?? "";
       this.base.value = script?.version;
     }
+    // Whoever saves the text of a script that is gone makes it anew.
+    if (!script) this.base.value = undefined;
     if (!this.isDirty.value) this.#onClean();
-    if (this.text.value !== this.#source) this.#checkSoon(0);
+    this.check.check(this.text.value, false);
   }
 
   /** Takes what somebody has typed. */
@@ -79,7 +70,7 @@ export class OpenScript {
     this.text.value = text;
     if (this.isDirty.value) keepDraft(this.#circle.publicKey, this.name, { text, base: this.base.value });
     else this.#onClean();
-    this.#checkSoon(PAUSE);
+    this.check.check(text, true);
   }
 
   /** Goes back to what the circle has. */
@@ -87,7 +78,7 @@ export class OpenScript {
     this.hasConflict.value = false;
     this.text.value = this.newest.value?.source ?? "";
     this.#onClean();
-    this.#checkSoon(0);
+    this.check.check(this.text.value, false);
   }
 
   /** Saves the text. Returns the new version, or nothing if it has a fault, or somebody else has put another version. */
@@ -108,10 +99,11 @@ export class OpenScript {
     } catch (error) {
       if (error instanceof ConflictError) {
         await this.load();
+        if (!this.newest.value) throw new Error("somebody has deleted it meanwhile: save again to make it anew");
         return void this.#onConflict();
       }
       if (!(error instanceof ExecutionError) || !error.data?.line) throw error;
-      this.#onFault(error);
+      this.check.onFault(error);
       return undefined;
     } finally {
       this.isSaving.value = false;
@@ -125,12 +117,6 @@ export class OpenScript {
     return await this.save();
   }
 
-  /** Ends what is under way. */
-  close(): void {
-    clearTimeout(this.#timer);
-    this.#abort?.abort();
-  }
-
   #onConflict(): void {
     if (this.isDirty.value) this.hasConflict.value = true;
   }
@@ -139,37 +125,4 @@ export class OpenScript {
     this.base.value = this.newest.value?.version;
     if (draftOf(this.#circle.publicKey, this.name)) dropDraft(this.#circle.publicKey, this.name);
   }
-
-  #checkSoon(pause: number): void {
-    this.#source = this.text.value;
-    this.close();
-    this.mark.value = undefined;
-    const isEmpty = this.text.value.trim() === "";
-    this.check.value = this.#mayManage && !isEmpty ? "checking" : "none";
-    if (this.check.value === "checking") this.#timer = setTimeout(() => void this.#check(), pause);
-  }
-
-  async #check(): Promise<void> {
-    const abort = new AbortController();
-    this.#abort = abort;
-    try {
-      await this.#circle.checkScript({ source: this.text.value }, { signal: abort.signal });
-      if (!abort.signal.aborted) this.check.value = "good";
-    } catch (error) {
-      if (abort.signal.aborted) return;
-      if (error instanceof ExecutionError) this.#onFault(error);
-      else this.check.value = "failed";
-    }
-  }
-
-  #onFault(error: InstanceType<typeof ExecutionError>): void {
-    this.check.value = "bad";
-    this.mark.value = markOf(error);
-  }
-}
-
-/** Returns where a script has failed, and why. */
-export function markOf({ message, data }: { message: string; data: { line?: number; column?: number } | null }): Mark {
-  const text = message.replace(/^Execution Error: /, "").replace(/ \(-32000\)$/, "");
-  return { line: data?.line ?? 1, column: data?.column, message: text };
 }

@@ -6,7 +6,7 @@ import type { Mark } from "../../editor/main.js";
 import { Badge } from "../../ui/badge.js";
 import { Key } from "../../ui/key.js";
 import { Text } from "../../ui/text.js";
-import type { Check } from "./open-script.js";
+import type { CheckState } from "./check.js";
 
 /** The first digits of a version; all of them as its title. */
 export function Version({ version }: { version: string }) {
@@ -36,7 +36,7 @@ export function Part({ title, count, children }: { title: string; count?: number
   );
 }
 
-const WORDS: Record<Check, string> = {
+const WORDS: Record<CheckState, string> = {
   none: "",
   checking: "Checking…",
   good: "It compiles",
@@ -50,7 +50,7 @@ export function CheckNote({
   mark,
   onJump,
 }: {
-  check: Check;
+  check: CheckState;
   mark: Mark | undefined;
   onJump: (mark: Mark) => void;
 }) {

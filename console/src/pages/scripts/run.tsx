@@ -8,7 +8,7 @@ import { Button } from "../../ui/button.js";
 import { Field, Select, TextArea } from "../../ui/field.js";
 import { formatJson, parseJson } from "../../ui/json.js";
 import { Panel } from "../../ui/panel.js";
-import { markOf } from "./open-script.js";
+import { markOf } from "./check.js";
 import { type Outcome, Result } from "./result.js";
 
 /** What can be run: the text in the editor, or a version of the script. */

@@ -1,12 +1,13 @@
 /** The scratch pad: a script that is played, and not kept by the circle. */
 
 import { useSignal } from "@preact/signals";
-import { useMemo, useRef } from "preact/hooks";
+import { useEffect, useMemo, useRef } from "preact/hooks";
 import type { Editor, Mark } from "../../editor/main.js";
 import { href, navigate } from "../../router.js";
-import { type Session, whyNot } from "../../session.js";
+import { may, type Session, whyNot } from "../../session.js";
 import { Button } from "../../ui/button.js";
 import { Page } from "../../ui/panel.js";
+import { Check } from "./check.js";
 import { CodeEditor } from "./code-editor.js";
 import { draftOf, keepDraft, SCRATCH } from "./drafts.js";
 import { CheckNote, Shortcuts, useShortcuts } from "./parts.js";
@@ -17,9 +18,16 @@ const FIRST = `// Played as you, in this circle; not kept. ARGS is on the right.
 `;
 
 export function Scratch({ session }: { session: Session }) {
-  const { pk } = session;
+  const { circle, pk } = session;
   const text = useSignal(useMemo(() => draftOf(pk, SCRATCH)?.text ?? FIRST, [pk]));
-  const mark = useSignal<Mark | undefined>(undefined);
+  /** Where the last run has failed. The next change of the text removes it. */
+  const fault = useSignal<Mark | undefined>(undefined);
+  const mayManage = may(session, "manage").ok;
+  const check = useMemo(() => new Check(circle, mayManage), [circle, mayManage]);
+  useEffect(() => {
+    check.check(text.peek(), false);
+    return () => check.close();
+  }, [check]);
   const editor = useRef<Editor>(undefined);
   const run = useRef<(() => void) | undefined>(undefined);
   useShortcuts({ run: () => run.current?.() });
@@ -33,7 +41,8 @@ export function Scratch({ session }: { session: Session }) {
       Keep as a script…
     </Button>
   );
-  const marks = useMemo(() => (mark.value ? [mark.value] : []), [mark.value]);
+  const mark = check.mark.value ?? fault.value;
+  const marks = useMemo(() => (mark ? [mark] : []), [mark]);
   return (
     <Page title={title} actions={keep} fill>
       <div class="workbench">
@@ -48,14 +57,15 @@ export function Scratch({ session }: { session: Session }) {
             }}
             onInput={(typed) => {
               text.value = typed;
-              mark.value = undefined;
+              fault.value = undefined;
+              check.check(typed, true);
               keepDraft(pk, SCRATCH, { text: typed });
             }}
           />
           <footer class="code-foot">
             <CheckNote
-              check={mark.value ? "bad" : "none"}
-              mark={mark.value}
+              check={check.state.value}
+              mark={mark}
               onJump={(at) => editor.current?.jump(at.line, at.column)}
             />
             <Shortcuts />
@@ -66,8 +76,8 @@ export function Scratch({ session }: { session: Session }) {
             session={session}
             runnables={[{ value: "text", label: "This text", text: text.value, isShown: true }]}
             preferred="text"
-            onFault={(fault) => {
-              mark.value = fault;
+            onFault={(at) => {
+              fault.value = at;
             }}
             onJump={(line, column) => editor.current?.jump(line, column)}
             run={run}

@@ -24,7 +24,7 @@ export function ScriptView({ session, name }: { session: Session; name: string }
   const script = useMemo(() => new OpenScript(circle, name, !cannotManage), [circle, name, !cannotManage]);
   useEffect(() => {
     if (!cannotManage) void script.load();
-    return () => script.close();
+    return () => script.check.close();
   }, [script]);
   useChanges(session, "circle.script", () => cannotManage || script.load());
 
