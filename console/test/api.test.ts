@@ -204,4 +204,16 @@ test("the commands and programs do what they say", async (t) => {
     snippets("store_list", { prefix: "a" }, url, circle)[1]?.code ?? "",
     /circle\.storeList\(\{ prefix: "a" \}\)/,
   );
+  const rust = (method: string, params: { [name: string]: Json }) =>
+    snippets(method, params, url, circle)[2]?.code ?? "";
+  assert.ok(rust("play", { script: 'a"##' }).includes('from_str(r###"{ "script": "a\\"##" }"###)?;'));
+  assert.match(
+    rust("watch", { name: "visits", args: [1] }),
+    /Watch::named\("ws:.*", key, "visits"\)\.args\(serde_json/,
+  );
+  assert.ok(
+    rust("subscribe", { topic: '"\u202e\b', since: 5 }).includes('.topic("\\"\\u{202e}\\u{8}").since(5).start()'),
+  );
+  const proto = snippets("play", JSON.parse('{"args":{"__proto__":1}}'), url, circle)[1]?.code ?? "";
+  assert.ok(proto.includes('{ ["__proto__"]: 1 }'));
 });

@@ -7,7 +7,7 @@ interface FormProps {
   readonly method: Method;
   readonly api: Api;
   readonly fields: Fields;
-  readonly onInput: (fields: Fields) => void;
+  readonly onInput: (name: string, value: string) => void;
 }
 
 /** The parameters of a method, a field each. */
@@ -20,7 +20,7 @@ export function Form({ method, api, fields, onInput }: FormProps) {
           param={param}
           input={inputOf(param, api)}
           value={fields[param.name] ?? ""}
-          onInput={(value) => onInput({ ...fields, [param.name]: value })}
+          onInput={(value) => onInput(param.name, value)}
         />
       ))}
     </>

@@ -46,6 +46,7 @@ export function MethodPanel({ session, method, api }: { session: Session; method
     if (!(params instanceof Error)) setFields(toFields(params, method, api));
     setRaw(false);
   };
+  const change = (name: string, value: string) => setFields((before) => ({ ...before, [name]: value }));
   const call = () => {
     if (params instanceof Error || why) return;
     setExchange(new Exchange(session.circle, method.name, params));
@@ -87,7 +88,7 @@ export function MethodPanel({ session, method, api }: { session: Session; method
           </div>
         )}
         {method.params.length === 0 && <p class="muted">It takes no parameters.</p>}
-        {method.params.length > 0 && !isRaw && <Form method={method} api={api} fields={fields} onInput={setFields} />}
+        {method.params.length > 0 && !isRaw && <Form method={method} api={api} fields={fields} onInput={change} />}
         {method.params.length > 0 && isRaw && (
           <Field label="Parameters, as JSON" error={params instanceof Error ? params.message : undefined}>
             <TextArea value={raw} onInput={setRawText} rows={8} mono />

@@ -4,6 +4,7 @@ import type { Circle, Json } from "@circled/client";
 import { stringify } from "@circled/client/json";
 import { pretty } from "../store/text.js";
 import { command } from "./command.js";
+import { rust } from "./rust.js";
 
 export interface Snippet {
   readonly title: string;
@@ -26,7 +27,7 @@ export function snippets(method: string, params: Params, url: string, circle: Ci
     {
       title: "Rust",
       code: rust(method, params, url),
-      note: "With circled-client, serde_json and tokio; me.key is your key file.",
+      note: "With the crates circled-client, futures-util, serde_json and tokio; me.key is your key file.",
     },
     shell(method, params, url),
   ];
@@ -99,48 +100,6 @@ function body(method: string, params: Params, circle: Circle): string[] {
   const camel = method.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
   const values = Object.keys(params).length > 0 ? [params] : [];
   return log(Object.hasOwn(circle, camel) ? `${camel}(${list(...values)})` : `request(${list(method, ...values)})`);
-}
-
-function rust(method: string, params: Params, url: string): string {
-  const text = pretty(stringify(params));
-  const hashes = "#".repeat(1 + Math.max(0, ...[...text.matchAll(/"(#*)/g)].map(([, found = ""]) => found.length)));
-  const address = JSON.stringify(url);
-  if (method === "subscribe" && typeof (params.topic ?? "") === "string") {
-    const topic = params.topic ? `.topic(${rustText(String(params.topic))})` : "";
-    const since = params.since === undefined || params.since === null ? "" : `.since(${params.since})`;
-    return [
-      "use circled_client::{Follow, protocol::SecretKey};",
-      "use futures_util::StreamExt;",
-      "",
-      "#[tokio::main]",
-      "async fn main() -> Result<(), Box<dyn std::error::Error>> {",
-      '    let key = SecretKey::from_hex(std::fs::read_to_string("me.key")?.trim())?;',
-      `    let mut events = Follow::new(${address}, key)${topic}${since}.start();`,
-      "    while let Some(notice) = events.next().await {",
-      '        println!("{:?}", notice?);',
-      "    }",
-      "    Ok(())",
-      "}",
-    ].join("\n");
-  }
-  return [
-    "use circled_client::{Client, protocol::{Json, Scheme, SecretKey}};",
-    "",
-    "#[tokio::main]",
-    "async fn main() -> Result<(), Box<dyn std::error::Error>> {",
-    '    let key = SecretKey::from_hex(std::fs::read_to_string("me.key")?.trim())?;',
-    `    let client = Client::connect(${address}).await?;`,
-    "    client.authenticate(&key, Scheme::Sha256).await?;",
-    `    let params: serde_json::Value = serde_json::from_str(r${hashes}"${text}"${hashes})?;`,
-    `    let result: Json = client.call(${JSON.stringify(method)}, params).await?;`,
-    '    println!("{result}");',
-    "    Ok(())",
-    "}",
-  ].join("\n");
-}
-
-function rustText(text: string): string {
-  return pretty(JSON.stringify(text)).replace(/\\u([0-9a-f]{4})/g, "\\u{$1}");
 }
 
 function shell(method: string, params: Params, url: string): Snippet {
