@@ -142,6 +142,31 @@ test("a guest sees all methods, and calls what a role permits", async () => {
   assert.equal(await call.getAttribute("aria-disabled"), "true");
 });
 
+test("a device key's session says what it may not call", async () => {
+  const wallet = SecretKey.generate();
+  await circle.addMember({ pubkey: wallet.pubkey });
+  const profile = await Profile.open(browser, server, `0x${wallet.revealHex()}`);
+  const page = await profile.visit();
+  await page.getByLabel("Circle", { exact: true }).fill(owner.pubkey);
+  await page.getByRole("button", { name: "MetaMask" }).click();
+  await page.getByText("Connected").waitFor();
+  await page.reload();
+  await page.getByText("Connected").waitFor();
+  for (const [name, isOff] of Object.entries({ add_device_key: "true", list_device_keys: null, list_jobs: null })) {
+    await go(page, `#/${owner.pubkey}/api/${name}`);
+    const form = page.getByRole("form", { name: `Call ${name}`, exact: true });
+    const call = form.getByRole("button", { name: "Call", exact: true });
+    assert.equal(await call.getAttribute("aria-disabled"), isOff, name);
+  }
+  await go(page, `#/${owner.pubkey}/api/add_device_key`);
+  await page
+    .getByRole("main")
+    .getByText("This browser's device key may not call it")
+    .first()
+    .waitFor({ state: "attached" });
+  await profile.close();
+});
+
 test("hostile values are text", async () => {
   const page = await open(
     member,

@@ -1,4 +1,5 @@
 import { useEffect, useState } from "preact/hooks";
+import { isLocked, UnlockButton } from "../../frame/account.js";
 import { href, route, setQuery } from "../../router.js";
 import type { Session } from "../../session.js";
 import { Button } from "../../ui/button.js";
@@ -98,6 +99,7 @@ export function MethodPanel({ session, method, api }: { session: Session; method
           <Button kind="primary" type="submit" why={why} disabled={params instanceof Error || lacking !== undefined}>
             Call
           </Button>
+          {why && isLocked(session) && <UnlockButton session={session} />}
           {lacking && !why && <span class="muted">{lacking.name} is needed</span>}
         </div>
       </form>
