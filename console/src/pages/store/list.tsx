@@ -27,8 +27,8 @@ export function StoreList({ tree, isFlat, selected, onOpen, empty }: StoreListPr
       rows={tree.rows.value as Row[]}
       rowKey={(row) => row.id}
       columns={[
-        { title: "Key", width: "minmax(0, 1fr)", cell: (row) => <Name row={row} isFlat={isFlat} /> },
-        { title: "Value", width: "minmax(0, 1fr)", cell: (row) => <Value row={row} /> },
+        { title: "Key", width: "minmax(0, 2fr)", cell: (row) => <Name row={row} isFlat={isFlat} /> },
+        { title: "Value", width: "minmax(0, 3fr)", cell: (row) => <Value row={row} /> },
       ]}
       selected={selected}
       onOpen={onOpen}
