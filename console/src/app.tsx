@@ -2,6 +2,7 @@ import { effect } from "@preact/signals";
 import { Frame } from "./frame/frame.js";
 import { PAGES, pageOf } from "./frame/pages.js";
 import { startShortcuts } from "./frame/shortcuts.js";
+import { LicensesPage } from "./login/licenses.js";
 import { LoginPage } from "./login/page.js";
 import { startResuming } from "./login/resume.js";
 import { route } from "./router.js";
@@ -23,7 +24,9 @@ export function App() {
   const current = session.value;
   return (
     <>
-      {circle && current?.pk === circle ? (
+      {!circle && page === "licenses" ? (
+        <LicensesPage />
+      ) : circle && current?.pk === circle ? (
         <Frame session={current} page={pageOf(page)} key={circle} />
       ) : (
         <LoginPage key={circle ?? ""} circle={circle} />

@@ -8,4 +8,7 @@ import { startTheme } from "./theme.js";
 export * from "./kit.js";
 
 startTheme();
-render(<App />, document.getElementById("app") as HTMLElement);
+const app = document.getElementById("app") as HTMLElement;
+app.replaceChildren();
+render(<App />, app);
+performance.mark("rendered");

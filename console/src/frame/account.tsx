@@ -36,7 +36,7 @@ export function Account({ session }: { session: Session }) {
   const { me } = session;
   return (
     <div class="side-end">
-      {isLocked(session) && <UnlockButton session={session} small />}
+      {isLocked(session) && session.phase.value !== "closed" && <UnlockButton session={session} small />}
       <div class="account">
         <div class="row">
           <strong class="role">{me.role ?? "no role"}</strong>

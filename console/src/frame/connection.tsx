@@ -15,8 +15,8 @@ for (const type of ["online", "offline"]) {
   });
 }
 
-/** How the connection is, in a word. */
-export function ConnectionState({ session }: { session: Session }) {
+/** How the connection is: a dot, and a word beside it unless it is `short`. */
+export function ConnectionState({ session, short = false }: { session: Session; short?: boolean }) {
   const phase = session.phase.value;
   const [word, tone] =
     phase === "ready"
@@ -27,9 +27,9 @@ export function ConnectionState({ session }: { session: Session }) {
           ? ["Offline", "warn"]
           : ["Reconnecting…", "warn"];
   return (
-    <span class={`connection ${tone}`} role="status">
+    <span class={`connection ${tone}`} title={word}>
       <span class="dot" />
-      {word}
+      {!short && word}
     </span>
   );
 }

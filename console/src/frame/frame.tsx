@@ -5,8 +5,9 @@ import { ErrorBoundary } from "../ui/boundary.js";
 import { Button } from "../ui/button.js";
 import { ErrorNote } from "../ui/error.js";
 import { Icon } from "../ui/icon.js";
+import { shortKey } from "../ui/key.js";
 import { Account } from "./account.js";
-import { Banner } from "./connection.js";
+import { Banner, ConnectionState } from "./connection.js";
 import { Help } from "./help.js";
 import { loaded, loadPage, PAGES, type PageName } from "./pages.js";
 import { CircleSwitcher } from "./switcher.js";
@@ -25,6 +26,12 @@ export function Frame({ session, page }: { session: Session; page: PageName }) {
     if (shown.current !== page) main.current?.focus();
     shown.current = page;
   }, [page]);
+  useEffect(() => {
+    if (!isOpen) return;
+    const onKey = (event: KeyboardEvent) => event.key === "Escape" && setOpen(false);
+    addEventListener("keydown", onKey);
+    return () => removeEventListener("keydown", onKey);
+  }, [isOpen]);
   const { Page, error } = loaded.value[page] ?? {};
   return (
     <div class="frame">
@@ -35,10 +42,13 @@ export function Frame({ session, page }: { session: Session; page: PageName }) {
         <Button kind="quiet" label="Navigation" class="icon-only" expanded={isOpen} onClick={() => setOpen(!isOpen)}>
           <Icon name="menu" />
         </Button>
-        <span class="grow">{PAGES[page].title}</span>
+        <code class="grow" title={session.pk}>
+          {shortKey(session.pk)}
+        </code>
+        <ConnectionState session={session} short />
       </div>
       {isOpen && <div class="scrim" aria-hidden="true" onClick={() => setOpen(false)} />}
-      <header class={isOpen ? "side open" : "side"} onKeyDown={(event) => event.key === "Escape" && setOpen(false)}>
+      <header class={isOpen ? "side open" : "side"}>
         <div class="brand">
           <span class="mark" />
           circled

@@ -30,6 +30,9 @@ export function Help() {
           </div>
         ))}
       </dl>
+      <p class="hint help-foot">
+        <a href="#/licenses">Third-party licences</a>
+      </p>
     </Dialog>
   );
 }

@@ -1,7 +1,7 @@
 /** The shortcuts of the keyboard: `g` and a letter goes to a page, `/` to the search, `?` shows them all. */
 
-import { signal } from "@preact/signals";
-import { navigate } from "../router.js";
+import { effect, signal } from "@preact/signals";
+import { navigate, route } from "../router.js";
 import { session } from "../session.js";
 import { nextTheme } from "../theme.js";
 import { PAGES } from "./pages.js";
@@ -23,6 +23,9 @@ function isTyping(event: KeyboardEvent): boolean {
 /** Listens to the keyboard from now on. */
 export function startShortcuts(): void {
   let began = Number.NEGATIVE_INFINITY;
+  effect(() => {
+    if (route.value) isHelpShown.value = false;
+  });
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || isTyping(event)) return;
     if (!session.peek()) return;

@@ -1,30 +1,33 @@
-import { parseKey } from "@circled/client/address";
 import { SecretKey } from "@circled/client/keys";
-import { type Wallet, wallets } from "@circled/client/signers";
 import { useEffect, useState } from "preact/hooks";
 import { openCircle } from "../router.js";
 import { nextTheme, theme } from "../theme.js";
 import { Button } from "../ui/button.js";
+import { confirmByName } from "../ui/dialog.js";
 import { ErrorNote } from "../ui/error.js";
-import { Checkbox, Field, TextInput } from "../ui/field.js";
+import { Checkbox } from "../ui/field.js";
 import { Icon } from "../ui/icon.js";
 import { shortKey } from "../ui/key.js";
-import { nostrProvider } from "./browser-signer.js";
+import { toastError } from "../ui/toast.js";
 import { circles, forgetCircle, type UsedCircle } from "./circles.js";
-import { keptKeys, readKeptKeys, saveKeyFile } from "./key-store.js";
-import { logInAgain, logInByKeptKey, logInByKey, logInByPrompt } from "./login.js";
+import { findKey, forgetKey, keptKeys, readKeptKeys, saveKeyFile } from "./key-store.js";
+import { logInAgain, logInByKey } from "./login.js";
+import { OpenCircle } from "./open.js";
 import { resuming } from "./resume.js";
+
+/** What is under way, and how to begin something. */
+export interface Running {
+  readonly busy: string | undefined;
+  readonly run: (name: string, work: () => Promise<void>) => void;
+}
 
 /** The page without a session: chooses a circle and logs in, or makes a circle. */
 export function LoginPage({ circle }: { circle: string | undefined }) {
-  const [address, setAddress] = useState(circle ?? "");
   const [busy, setBusy] = useState<string | undefined>();
-  const [error, setError] = useState<unknown>(resuming.value.error);
-  const isResuming = resuming.value.busy;
+  const [error, setError] = useState<unknown>();
+  const { busy: isResuming, error: why } = resuming.value;
   useEffect(() => void readKeptKeys(), []);
-  useEffect(() => {
-    if (resuming.value.error) setError(resuming.value.error);
-  }, [resuming.value]);
+  useEffect(() => setError(why), [why]);
 
   /** Does one thing at a time, and shows its error. */
   const run = async (name: string, work: () => Promise<void>) => {
@@ -38,9 +41,11 @@ export function LoginPage({ circle }: { circle: string | undefined }) {
     <div class="login">
       <main class="login-card">
         <header class="login-head">
-          <h1 class="brand">
-            <span class="mark" />
-            circled
+          <h1>
+            <a class="brand" href="#/">
+              <span class="mark" />
+              circled
+            </a>
           </h1>
           <Button kind="quiet" small label={`Theme: ${theme.value}`} class="icon-only" onClick={nextTheme}>
             <Icon name={theme.value === "light" ? "sun" : theme.value === "dark" ? "moon" : "auto"} />
@@ -54,21 +59,21 @@ export function LoginPage({ circle }: { circle: string | undefined }) {
           <>
             <ErrorNote error={error} />
             <UsedCircles busy={busy} run={run} circle={circle} />
-            <OpenCircle address={address} setAddress={setAddress} busy={busy} run={run} />
-            <MakeCircle busy={busy} run={run} />
+            {!circle && circles.value.length === 0 && <MakeCircle busy={busy} run={run} />}
+            <OpenCircle circle={circle} busy={busy} run={run} />
+            {!circle && circles.value.length > 0 && <MakeCircle busy={busy} run={run} />}
+            <KeptKeys />
           </>
         )}
       </main>
+      <footer class="login-foot">
+        <a href="#/licenses">Third-party licences</a>
+      </footer>
     </div>
   );
 }
 
-interface Running {
-  readonly busy: string | undefined;
-  readonly run: (name: string, work: () => Promise<void>) => void;
-}
-
-const HOW = { kept: "a key in this browser", file: "a key file", wallet: "a wallet", nostr: "a Nostr signer" };
+const HOW = { kept: "a key of this browser", file: "a key file", wallet: "a wallet", nostr: "a Nostr signer" };
 
 function UsedCircles({ busy, run, circle }: Running & { circle: string | undefined }) {
   const used = circles.value.filter(({ pk }) => !circle || pk === circle);
@@ -82,11 +87,15 @@ function UsedCircles({ busy, run, circle }: Running & { circle: string | undefin
           <li key={one.pk}>
             <div class="grow">
               <code title={one.pk}>{shortKey(one.pk)}</code>
-              <div class="hint">by {HOW[one.login]}</div>
+              <div class="hint">
+                {one.caller === one.pk ? "Owner" : <code>{shortKey(one.caller)}</code>}, by {HOW[one.login]}
+              </div>
             </div>
-            <Button small busy={busy === one.pk} onClick={() => open(one)} label={`Open ${shortKey(one.pk)}`}>
-              Open
-            </Button>
+            {!(circle && one.login === "file") && (
+              <Button small busy={busy === one.pk} onClick={() => open(one)} label={`Open ${shortKey(one.pk)}`}>
+                Open
+              </Button>
+            )}
             <Button
               small
               kind="quiet"
@@ -103,107 +112,6 @@ function UsedCircles({ busy, run, circle }: Running & { circle: string | undefin
   );
 }
 
-function OpenCircle(props: Running & { address: string; setAddress: (address: string) => void }) {
-  const { address, setAddress, busy, run } = props;
-  const [found, setFound] = useState<readonly Wallet[]>([]);
-  const [keeps, setKeeps] = useState(false);
-  useEffect(() => void wallets(300).then(setFound), []);
-  // The whole address of a circle may be pasted, too.
-  const pk = parseKey(address.trim().replace(/.*\//, ""));
-  const why = pk ? undefined : "Enter the circle's key first";
-  const isWrong = address.trim() !== "" && !pk;
-
-  const onFile = async (input: HTMLInputElement) => {
-    const file = input.files?.[0];
-    input.value = "";
-    if (!file || !pk) return;
-    if (file.size > 1024) throw new Error("that is no key file: it is too large");
-    await logInByKey(pk, SecretKey.fromHex(await file.text()), keeps);
-  };
-  return (
-    <section class="stack-small" aria-labelledby="open">
-      <h2 id="open">Open a circle</h2>
-      <Field
-        label="Circle"
-        hint="The circle's public key, or its address"
-        error={isWrong && "This is no circle's key: it has 66 hex digits, and begins with 02 or 03."}
-      >
-        <TextInput value={address} onInput={setAddress} mono placeholder="02…" />
-      </Field>
-      <div class="ways">
-        {keptKeys.value.map((pubkey) => (
-          <Button
-            key={pubkey}
-            why={why}
-            busy={busy === pubkey}
-            onClick={() =>
-              pk &&
-              run(pubkey, async () => {
-                await logInByKeptKey(pk, pubkey);
-                openCircle(pk);
-              })
-            }
-          >
-            <Icon name="key" />
-            <span>
-              As <code>{shortKey(pubkey)}</code>, kept in this browser
-            </span>
-          </Button>
-        ))}
-        {found.map(({ info }) => (
-          <Button
-            key={info.uuid}
-            why={why}
-            busy={busy === info.uuid}
-            onClick={() =>
-              pk &&
-              run(info.uuid, async () => {
-                await logInByPrompt(pk, { kind: "wallet", rdns: info.rdns }, true);
-                openCircle(pk);
-              })
-            }
-          >
-            <Icon name="lock" />
-            {info.name}
-          </Button>
-        ))}
-        {nostrProvider() && (
-          <Button
-            why={why}
-            busy={busy === "nostr"}
-            onClick={() =>
-              pk &&
-              run("nostr", async () => {
-                await logInByPrompt(pk, { kind: "nostr" }, true);
-                openCircle(pk);
-              })
-            }
-          >
-            <Icon name="lock" />
-            Nostr signer
-          </Button>
-        )}
-        <label class={why ? "button file off" : "button file"} title={why}>
-          <Icon name="download" />
-          Key file…
-          <input
-            type="file"
-            class="hidden"
-            disabled={!pk}
-            onChange={(event) => {
-              const input = event.currentTarget;
-              run("file", () => onFile(input));
-            }}
-          />
-        </label>
-      </div>
-      <Checkbox checked={keeps} onInput={setKeeps}>
-        Keep the key of the file in this browser
-      </Checkbox>
-    </section>
-  );
-}
-
 function MakeCircle({ busy, run }: Running) {
   const [saves, setSaves] = useState(true);
   const [keeps, setKeeps] = useState(true);
@@ -215,13 +123,18 @@ function MakeCircle({ busy, run }: Running) {
   return (
     <section class="stack-small" aria-labelledby="make">
       <h2 id="make">Make a circle</h2>
-      <p class="hint">A new key is made here. Whoever has it owns the circle. It never leaves this device.</p>
-      <Checkbox checked={saves} onInput={setSaves}>
-        Save the key as a file
-      </Checkbox>
-      <Checkbox checked={keeps} onInput={setKeeps}>
-        Keep the key in this browser
-      </Checkbox>
+      <p class="hint">
+        Its key is made here, and never leaves this device unless you save it. Whoever has it owns the circle, so keep
+        the file.
+      </p>
+      <div>
+        <Checkbox checked={saves} onInput={setSaves}>
+          Save its key as a file
+        </Checkbox>
+        <Checkbox checked={keeps} onInput={setKeeps}>
+          Keep its key in this browser
+        </Checkbox>
+      </div>
       <Button
         kind="primary"
         busy={busy === "make"}
@@ -230,6 +143,50 @@ function MakeCircle({ busy, run }: Running) {
       >
         Make a circle
       </Button>
+    </section>
+  );
+}
+
+/** The keys that this browser keeps: saved as files, or forgotten. */
+function KeptKeys() {
+  if (keptKeys.value.length === 0) return null;
+  const save = async (pubkey: string) => {
+    const key = await findKey(pubkey);
+    if (key) saveKeyFile(key);
+  };
+  const forget = async (pubkey: string) => {
+    const body = (
+      <p>
+        This browser forgets the key. If you haven't saved it as a file, nobody can ever log in by it again: a circle
+        that it owns has no owner any more.
+      </p>
+    );
+    const name = pubkey.slice(0, 8);
+    if (await confirmByName({ title: "Forget this key?", body, name, action: "Forget" })) await forgetKey(pubkey);
+  };
+  return (
+    <section class="stack-small" aria-labelledby="keys">
+      <h2 id="keys">Keys of this browser</h2>
+      <ul class="used">
+        {keptKeys.value.map((pubkey) => (
+          <li key={pubkey}>
+            <code class="grow" title={pubkey}>
+              {shortKey(pubkey)}
+            </code>
+            <Button small label={`Save ${shortKey(pubkey)} as a file`} onClick={() => save(pubkey).catch(toastError)}>
+              Save
+            </Button>
+            <Button
+              small
+              kind="quiet"
+              label={`Forget ${shortKey(pubkey)}`}
+              onClick={() => forget(pubkey).catch(toastError)}
+            >
+              Forget
+            </Button>
+          </li>
+        ))}
+      </ul>
     </section>
   );
 }

@@ -54,5 +54,7 @@ export function explain(error: unknown): Explanation {
     };
   }
   const message = error instanceof Error ? error.message : String(error);
+  const device = /\(1008: device key (removed|expired)\)$/.exec(message);
+  if (device) return { title: `This browser's device key ${device[1] === "removed" ? "was removed" : "has expired"}` };
   return { title: visible(message.charAt(0).toUpperCase() + message.slice(1), true) };
 }

@@ -94,7 +94,7 @@ export class Profile {
   async logIn(circle: string, key: SecretKey, { at = "overview", keep = false } = {}): Promise<Page> {
     const page = await this.visit();
     await page.getByLabel("Circle", { exact: true }).fill(circle);
-    if (keep) await page.getByLabel("Keep the key of the file in this browser").check();
+    if (keep) await page.getByLabel("Keep the key in this browser", { exact: true }).check();
     await page.getByLabel(/^Key file/).setInputFiles({
       name: "my.key",
       mimeType: "application/octet-stream",

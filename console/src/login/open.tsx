@@ -1,0 +1,115 @@
+import { parseKey } from "@circled/client/address";
+import { SecretKey } from "@circled/client/keys";
+import { type Wallet, wallets } from "@circled/client/signers";
+import { useEffect, useState } from "preact/hooks";
+import { openCircle } from "../router.js";
+import { Button } from "../ui/button.js";
+import { Checkbox, Field, TextInput } from "../ui/field.js";
+import { Icon } from "../ui/icon.js";
+import { shortKey } from "../ui/key.js";
+import { nostrProvider } from "./browser-signer.js";
+import { keptKeys, saveKeyFile } from "./key-store.js";
+import { logInByKeptKey, logInByKey, logInByPrompt } from "./login.js";
+import type { Running } from "./page.js";
+
+/** The largest file that may be a key, in bytes. */
+const MAX_FILE = 1024;
+
+/** Asks for a circle, and for the way to log in there. */
+export function OpenCircle({ circle, busy, run }: Running & { circle: string | undefined }) {
+  const [address, setAddress] = useState(circle ?? "");
+  const [found, setFound] = useState<readonly Wallet[]>([]);
+  const [keeps, setKeeps] = useState(false);
+  useEffect(() => void wallets(300).then(setFound), []);
+  // The whole address of a circle may be pasted, too, or that of a page of its console.
+  const pk = parseKey(/(?:0x)?0[234][0-9a-f]{64,128}/i.exec(address.trim())?.[0] ?? "");
+  const why = pk ? undefined : "Enter the circle's key first";
+  const isWrong = address.trim() !== "" && !pk;
+
+  /** Returns what logs in to the circle, and opens it. */
+  const way = (name: string, logIn: (pk: string) => Promise<void>) => ({
+    why,
+    busy: busy === name,
+    onClick: () =>
+      pk &&
+      run(name, async () => {
+        await logIn(pk);
+        openCircle(pk);
+      }),
+  });
+  const byFile = async (input: HTMLInputElement) => {
+    const file = input.files?.[0];
+    const text = file && file.size <= MAX_FILE ? await file.text() : "";
+    input.value = "";
+    if (file && pk) await logInByKey(pk, SecretKey.fromHex(text), keeps);
+  };
+  const byNewKey = async (to: string) => {
+    const key = SecretKey.generate();
+    await logInByKey(to, key, keeps);
+    saveKeyFile(key);
+  };
+  return (
+    <section class="stack-small" aria-labelledby="open">
+      <h2 id="open">Open a circle</h2>
+      <Field
+        label="Circle"
+        hint="The circle's public key, or its address"
+        error={isWrong && "This is no circle's key: that has 66 hex digits, and begins with 02 or 03."}
+      >
+        <TextInput value={address} onInput={setAddress} mono placeholder="02…" />
+      </Field>
+      <div class="ways">
+        {keptKeys.value.map((pubkey) => (
+          <Button key={pubkey} {...way(pubkey, (to) => logInByKeptKey(to, pubkey))}>
+            <Icon name="key" />
+            <span>
+              Key <code>{shortKey(pubkey)}</code> of this browser
+            </span>
+          </Button>
+        ))}
+        {found.map(({ info }) => (
+          <Button
+            key={info.uuid}
+            {...way(info.uuid, (to) => logInByPrompt(to, { kind: "wallet", rdns: info.rdns }, true))}
+          >
+            {info.icon.startsWith("data:image/") ? (
+              <img class="icon" src={info.icon} alt="" width={16} height={16} />
+            ) : (
+              <Icon name="lock" />
+            )}
+            {info.name}
+          </Button>
+        ))}
+        {nostrProvider() && (
+          <Button {...way("nostr", (to) => logInByPrompt(to, { kind: "nostr" }, true))}>
+            <Icon name="lock" />
+            Nostr signer
+          </Button>
+        )}
+        <div class="two">
+          <label class={why ? "button file off" : "button file"} title={why}>
+            <Icon name="key" />
+            Key file…
+            <input
+              type="file"
+              class="hidden"
+              disabled={!pk}
+              onChange={(event) => {
+                const input = event.currentTarget;
+                run("file", () => byFile(input));
+              }}
+            />
+          </label>
+          <Button {...way("new", byNewKey)}>
+            <Icon name="plus" />
+            New key
+          </Button>
+        </div>
+      </div>
+      <p class="hint">A new key is made here, and saved as a file.</p>
+      <Checkbox checked={keeps} onInput={setKeeps}>
+        Keep the key in this browser
+      </Checkbox>
+    </section>
+  );
+}
