@@ -141,6 +141,7 @@ test("a dead delivery leads to its script, and runs again once that is mended", 
   assert.equal(await mend.getAttribute("href"), `#/${key.pubkey}/scripts/on_github?${query}`);
   await look(page, "deliveries-dead");
   await circle.putScript({ name: "on_github", source: "EVENT.payload.ref" });
+  await detail(page).getByText("It was changed since.").waitFor();
   await detail(page).getByRole("button", { name: "Redeliver" }).click();
   await detail(page).getByText("finished").waitFor();
   await detail(page).getByRole("region", { name: "Value" }).getByText('"main"').waitFor();

@@ -3,6 +3,7 @@
 import "./jobs.css";
 import type { Job, JobStatus } from "@circled/client";
 import { useState } from "preact/hooks";
+import { isLocked, UnlockButton } from "../frame/account.js";
 import { href, navigate, route, setQuery } from "../router.js";
 import { may, type Session, whyNot } from "../session.js";
 import { Button } from "../ui/button.js";
@@ -113,7 +114,10 @@ export function DeliveriesPage({ session }: { session: Session }) {
             </>
           ) : (
             <div class="table-empty">
-              <Empty title="Deliveries are for those who may manage">
+              <Empty
+                title="Deliveries are for those who may manage"
+                action={isLocked(session) && <UnlockButton session={session} />}
+              >
                 <p>{manage.why}.</p>
                 <p>You can still give a provider this address, and send a test webhook if you know the secret:</p>
                 <ChooseUrl session={session} />

@@ -8,7 +8,7 @@ import { Button } from "../../ui/button.js";
 import { Panel } from "../../ui/panel.js";
 import { Text, visible } from "../../ui/text.js";
 import { toast, toastError } from "../../ui/toast.js";
-import { useAsync } from "../../ui/use-query.js";
+import { useLive } from "../../ui/use-live.js";
 import { isOpen, providerOf } from "../jobs/job.js";
 import { scriptHref } from "../jobs/outcome.js";
 import { hookSource } from "../scripts/templates.js";
@@ -19,10 +19,12 @@ export function Mend({ session, job }: { session: Session; job: Job }) {
   const manage = may(session, "manage");
   const [busy, setBusy] = useState(false);
   // Another version than the one that ran, if somebody has mended it.
-  const script = useAsync(
-    async (signal) => {
+  const script = useLive(
+    session,
+    "circle.script_",
+    async () => {
       if (!manage.ok) return undefined;
-      return await session.circle.getScript({ name }, { signal }).catch((error) => {
+      return await session.circle.getScript({ name }).catch((error) => {
         if (error instanceof NotFoundError) return null;
         throw error;
       });
