@@ -4,7 +4,7 @@ import { may, type Session } from "../../session.js";
 import { Button } from "../../ui/button.js";
 import { Empty } from "../../ui/empty.js";
 import { Field, Select, TextArea, TextInput } from "../../ui/field.js";
-import { useAsync } from "../../ui/use-query.js";
+import { useLive } from "../../ui/use-live.js";
 import { wrong } from "../store/text.js";
 import { type LiveQuery, MOST_QUERIES, readQueries, writeQueries } from "./queries.js";
 import { QueryCard } from "./query-card.js";
@@ -69,11 +69,14 @@ function QueryForm({ session, isFull, onAdd }: QueryFormProps) {
   const [script, setScript] = useState("");
   const [name, setName] = useState("");
   const [args, setArgs] = useState("");
-  const { value: names } = useAsync(
+  const { value: names, error } = useLive(
+    session,
+    "circle.script",
     async () => (mayCall.ok ? (await session.circle.listScripts()).scripts.map((one) => one.name) : []),
     [session.circle, mayCall.ok],
   );
-  const may_ = kind === "script" ? mayPlay : mayCall;
+  const isLoading = !names && !error;
+  const permitted = kind === "script" ? mayPlay : mayCall;
   const fault = args.trim() ? wrong(args) : undefined;
   const what = kind === "script" ? script.trim() : name.trim();
   const full = isFull ? `${MOST_QUERIES} queries are watched already: stop one first` : undefined;
@@ -83,7 +86,7 @@ function QueryForm({ session, isFull, onAdd }: QueryFormProps) {
       aria-label="Watch a query"
       onSubmit={(event) => {
         event.preventDefault();
-        if (!what || fault || full || !may_.ok) return;
+        if (!what || fault || full || !permitted.ok) return;
         onAdd({ ...(kind === "script" ? { script } : { name: what }), ...(args.trim() ? { args: args.trim() } : {}) });
       }}
     >
@@ -101,9 +104,14 @@ function QueryForm({ session, isFull, onAdd }: QueryFormProps) {
         <Field label="Source, in Rhai">
           <TextArea value={script} onInput={setScript} rows={2} placeholder='store.get("visits") ?? 0' mono />
         </Field>
-      ) : names && names.length > 0 ? (
+      ) : isLoading || (names && names.length > 0) ? (
         <Field label="Name">
-          <Select value={name} onInput={setName} options={[{ value: "", label: "Choose a script" }, ...names]} />
+          <Select
+            value={name}
+            onInput={setName}
+            disabled={isLoading}
+            options={[{ value: "", label: isLoading ? "Loading…" : "Choose a script" }, ...(names ?? [])]}
+          />
         </Field>
       ) : (
         <Field label="Name">
@@ -113,7 +121,7 @@ function QueryForm({ session, isFull, onAdd }: QueryFormProps) {
       <Field label="ARGS, as JSON" error={fault}>
         <TextInput value={args} onInput={setArgs} placeholder="none" mono />
       </Field>
-      <Button kind="primary" type="submit" disabled={!what || Boolean(fault)} why={may_.ok ? full : may_.why}>
+      <Button kind="primary" type="submit" disabled={!what || Boolean(fault)} why={permitted.ok ? full : permitted.why}>
         Watch
       </Button>
     </form>
