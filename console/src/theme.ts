@@ -1,6 +1,6 @@
 /** Light, dark, or as the system has it. */
 
-import { effect, signal } from "@preact/signals";
+import { computed, effect, signal } from "@preact/signals";
 import { keep, kept } from "./local.js";
 
 export type Theme = "auto" | "light" | "dark";
@@ -16,11 +16,13 @@ DARK.addEventListener("change", () => {
   isDark.value = DARK.matches;
 });
 
+/** The theme that is shown. */
+export const shownTheme = computed(() => (theme.value === "auto" ? (isDark.value ? "dark" : "light") : theme.value));
+
 /** Has the page follow the theme: `data-theme` is `light` or `dark`. */
 export function startTheme(): void {
   effect(() => {
-    const system = isDark.value ? "dark" : "light";
-    document.documentElement.dataset.theme = theme.value === "auto" ? system : theme.value;
+    document.documentElement.dataset.theme = shownTheme.value;
     keep("theme", theme.value);
   });
 }

@@ -218,6 +218,10 @@ test("a circle that the server doesn't have is refused clearly", async () => {
   profile.expected = /WebSocket connection to|404/;
   const page = await profile.visit();
   await page.getByRole("button", { name: "Make a circle" }).click();
+  await page.getByText("This server takes no new circles").waitFor();
+  assert.equal(await page.getByRole("heading", { name: "Keys of this browser" }).count(), 0, "no key is left of it");
+  await page.getByLabel("Circle", { exact: true }).fill(SecretKey.generate().pubkey);
+  await page.getByRole("button", { name: "New key" }).click();
   await page.getByText("There is no such circle here").waitFor();
   await look(page, "refused");
   await profile.close();

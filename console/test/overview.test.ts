@@ -64,6 +64,33 @@ test("dead jobs are shown by their script as they come, with links to them and t
   await profile.close();
 });
 
+test("what happens is drawn as it happens", async () => {
+  const key = SecretKey.generate();
+  const circle = await server.connect(key.pubkey, key);
+  await circle.putScript({ name: "fails", source: "throw 1" });
+  const profile = await Profile.open(browser, server);
+  const page = await profile.logIn(key.pubkey, key);
+  const chart = (title: string) => page.getByRole("img", { name: new RegExp(`^${title}: .* at most (?!0 )`) });
+  const nothing = page.getByRole("img", { name: /at most 0 in/ });
+  await nothing.nth(2).waitFor();
+  // The watch has begun once it has told twice.
+  await page.locator(".rate-chart canvas").nth(2).waitFor();
+  const happens = async () => {
+    await circle.play("1");
+    await circle.call("fails").catch(() => {});
+    await fetch(server.webhooks("stripe", key.pubkey), { method: "POST", body: "{}" });
+    return (await nothing.count()) === 0;
+  };
+  await eventually("all charts to show something", happens);
+  for (const title of ["Runs", "Webhooks", "Errors"]) await chart(title).waitFor();
+  await look(page, "overview-activity");
+  // Another page has no charts, and back on this one they are there again.
+  await page.getByRole("link", { name: "Store", exact: true }).click();
+  await page.getByRole("link", { name: "Overview", exact: true }).click();
+  await page.locator(".rate-chart canvas").nth(2).waitFor();
+  await profile.close();
+});
+
 test("a member and a guest are told why they don't see the activity", async () => {
   const owner = SecretKey.generate();
   const circle = await server.connect(owner.pubkey, owner);

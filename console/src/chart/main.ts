@@ -3,21 +3,26 @@
 import UPlot from "uplot";
 
 export interface ChartOptions {
-  /** The CSS variables of the lines' colours, one for each line. */
-  readonly colours: readonly string[];
+  /** The CSS variable of the line's colour, which is one in hex. */
+  readonly colour: string;
+  /** How many seconds are shown. */
+  readonly seconds: number;
   readonly height: number;
 }
 
 export interface Chart {
-  /** Shows these times (in seconds) and, for each line, its values. */
-  show(times: readonly number[], lines: readonly (readonly number[])[]): void;
+  /** Shows a line: how many seconds ago, and the value then. */
+  show(ages: readonly number[], values: readonly number[]): void;
   /** Draws anew: the theme is another one. */
   redraw(): void;
   destroy(): void;
 }
 
+/** The pause between two vertical lines, in seconds. */
+const STEP = 30;
+
 /** Draws a chart in an element, as wide as that is. */
-export function createChart(element: HTMLElement, { colours, height }: ChartOptions): Chart {
+export function createChart(element: HTMLElement, { colour, seconds, height }: ChartOptions): Chart {
   const css = (name: string) => getComputedStyle(element).getPropertyValue(name).trim();
   const axis: UPlot.Axis = {
     stroke: () => css("--fg-muted"),
@@ -25,29 +30,33 @@ export function createChart(element: HTMLElement, { colours, height }: ChartOpti
     ticks: { show: false },
     font: `11px ${css("--sans")}`,
   };
+  const size = () => ({ width: element.clientWidth || 300, height });
+  const steps = Array.from({ length: seconds / STEP - 1 }, (_, n) => -STEP * (n + 1)).reverse();
   const plot = new UPlot(
     {
-      width: element.clientWidth || 300,
-      height,
+      ...size(),
       padding: [8, 4, 0, 0],
       legend: { show: false },
       cursor: { show: false },
       select: { show: false, left: 0, top: 0, width: 0, height: 0 },
-      scales: { y: { range: (_, _least, most) => [0, Math.max(4, Math.ceil(most * 1.1))] } },
+      scales: {
+        x: { time: false, range: [-seconds, 0] },
+        y: { range: (_, _least, most) => [0, Math.max(4, Math.ceil((most ?? 0) * 1.1))] },
+      },
       axes: [
-        { ...axis, size: 24, space: 70 },
+        { ...axis, size: 24, splits: () => steps, values: () => steps.map((step) => `${step} s`) },
         { ...axis, size: 36, space: 28 },
       ],
-      series: [{}, ...colours.map((colour) => ({ stroke: () => css(colour), width: 1.5, points: { show: false } }))],
+      series: [{}, { stroke: () => css(colour), fill: () => `${css(colour)}22`, width: 1.5, points: { show: false } }],
     },
-    [[], ...colours.map(() => [])],
+    [[], []],
     element,
   );
-  const observer = new ResizeObserver(() => plot.setSize({ width: element.clientWidth || 300, height }));
+  const observer = new ResizeObserver(() => plot.setSize(size()));
   observer.observe(element);
   return {
-    show: (times, lines) => plot.setData([[...times], ...lines.map((line) => [...line])]),
-    redraw: () => plot.redraw(false, true),
+    show: (ages, values) => plot.setData([ages.map((age) => -age), [...values]]),
+    redraw: () => plot.redraw(true, true),
     destroy() {
       observer.disconnect();
       plot.destroy();

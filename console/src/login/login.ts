@@ -3,9 +3,10 @@
 import { keySigner, type SecretKey } from "@circled/client/keys";
 import { openCircle, openLogin } from "../router.js";
 import { circleUrl, closeSession, type LoginKind, openSession, session } from "../session.js";
+import { toastError } from "../ui/toast.js";
 import { type BrowserSigner, browserSigner, type Prompting } from "./browser-signer.js";
 import { circles, markOut, rememberCircle, type UsedCircle } from "./circles.js";
-import { findKey, keepKey } from "./key-store.js";
+import { findKey, forgetKey, keepKey, keptKeys } from "./key-store.js";
 
 /** How the session was opened, to open it again. */
 let last: { pk: string; open(): Promise<void>; unlock?: () => Promise<void>; signer?: BrowserSigner } | undefined;
@@ -15,15 +16,21 @@ async function open(pk: string, signer: Parameters<typeof openSession>[1], login
   rememberCircle({ pk, login, caller: me.pubkey ?? "", wallet });
 }
 
-/** Logs in by a key. `keep`: this browser keeps it. */
-export async function logInByKey(pk: string, key: SecretKey, keep: boolean): Promise<void> {
-  const signer = keySigner(key);
-  const login = keep ? "kept" : "file";
-  const again = () => open(pk, signer, login);
-  await again();
-  if (keep) await keepKey(key);
+/** Logs in by a key. `keep`: this browser keeps it. Returns whether it does. */
+export async function logInByKey(pk: string, key: SecretKey, keep: boolean): Promise<boolean> {
+  const wasKept = keptKeys.peek().includes(key.pubkey);
+  // A private window may keep nothing: then the key is for this visit.
+  const isKept = keep && (await keepKey(key).then(() => true, toastError)) === true;
+  const again = () => open(pk, keySigner(key), isKept || wasKept ? "kept" : "file");
+  try {
+    await again();
+  } catch (error) {
+    if (isKept && !wasKept) await forgetKey(key.pubkey);
+    throw error;
+  }
   last = { pk, open: again };
   openCircle(pk);
+  return isKept || wasKept;
 }
 
 /** Logs in by a key that this browser keeps. */

@@ -1,3 +1,4 @@
+import { RefusedError } from "@circled/client";
 import { SecretKey } from "@circled/client/keys";
 import { useEffect, useState } from "preact/hooks";
 import { openCircle } from "../router.js";
@@ -57,6 +58,11 @@ export function LoginPage({ circle }: { circle: string | undefined }) {
           </p>
         ) : (
           <>
+            {!isSecureContext && (
+              <p class="note warn">
+                Browsers sign only on https:// and on localhost: open this console at such an address to log in.
+              </p>
+            )}
             <ErrorNote error={error} />
             <UsedCircles busy={busy} run={run} circle={circle} />
             {!circle && circles.value.length === 0 && <MakeCircle busy={busy} run={run} />}
@@ -112,13 +118,20 @@ function UsedCircles({ busy, run, circle }: Running & { circle: string | undefin
   );
 }
 
+const NOT_OPEN = "this server takes no new circles: its operator lists them in the settings (circles.open is off)";
+
 function MakeCircle({ busy, run }: Running) {
   const [saves, setSaves] = useState(true);
   const [keeps, setKeeps] = useState(true);
   const make = async () => {
     const key = SecretKey.generate();
-    await logInByKey(key.pubkey, key, keeps);
-    if (saves) saveKeyFile(key);
+    try {
+      const isKept = await logInByKey(key.pubkey, key, keeps);
+      if (saves || !isKept) saveKeyFile(key);
+    } catch (error) {
+      if (error instanceof RefusedError && error.status === 404) throw new Error(NOT_OPEN, { cause: error });
+      throw error;
+    }
   };
   return (
     <section class="stack-small" aria-labelledby="make">

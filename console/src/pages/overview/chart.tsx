@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import { theme } from "../../theme.js";
+import { shownTheme } from "../../theme.js";
 import { ErrorNote } from "../../ui/error.js";
 import { SECONDS, type Second } from "./activity.js";
 
@@ -15,8 +15,8 @@ interface Props {
   readonly of: (second: Second) => number;
 }
 
-const format = (rate: number) =>
-  rate >= 100 || Number.isInteger(rate) ? Math.round(rate).toString() : rate.toFixed(1);
+/** Returns a rate with a digit after the point, if it is small and has one. */
+const format = (rate: number) => (rate >= 100 ? Math.round(rate).toString() : rate.toFixed(1).replace(".0", ""));
 
 /** One rate over the last two minutes: its number now, and a line. */
 export function RateChart({ title, colour, seconds, of }: Props) {
@@ -28,7 +28,7 @@ export function RateChart({ title, colour, seconds, of }: Props) {
     let isGone = false;
     loadCharts().then(({ createChart }) => {
       if (isGone || !element.current) return;
-      made = createChart(element.current, { colours: [colour], height: 120 });
+      made = createChart(element.current, { colour, seconds: SECONDS, height: element.current.clientHeight });
       setChart(made);
     }, setError);
     return () => {
@@ -37,16 +37,13 @@ export function RateChart({ title, colour, seconds, of }: Props) {
     };
   }, [colour]);
   useEffect(() => {
-    const last = seconds.at(-1)?.at ?? Date.now();
-    const missing = Array.from({ length: Math.max(0, SECONDS - seconds.length) }, (_, n) => n);
-    const first = seconds[0]?.at ?? last;
-    const times = [...missing.map((n) => first - (missing.length - n) * 1000), ...seconds.map(({ at }) => at)];
+    const last = seconds.at(-1)?.at ?? 0;
     chart?.show(
-      times.map((time) => time / 1000),
-      [[...missing.map(() => 0), ...seconds.map(of)]],
+      seconds.map(({ at }) => (last - at) / 1000),
+      seconds.map(of),
     );
   }, [chart, seconds]);
-  useEffect(() => chart?.redraw(), [chart, theme.value, document.documentElement.dataset.theme]);
+  useEffect(() => chart?.redraw(), [chart, shownTheme.value]);
   const now = of(seconds.at(-1) ?? { at: 0, runs: 0, webhooks: 0, errors: 0 });
   const most = Math.max(0, ...seconds.map(of));
   return (
