@@ -73,6 +73,12 @@ export async function openSession(pk: string, signer: Signer, login: LoginKind):
   return opened;
 }
 
+// Somebody may have changed the role meanwhile.
+addEventListener("visibilitychange", () => {
+  const circle = current.peek()?.circle;
+  if (circle && document.visibilityState === "visible") void refreshRights(circle);
+});
+
 /** Asks anew what the caller may do: after a reconnect, it may be the device key that has logged in. */
 export async function refreshRights(circle: Circle): Promise<void> {
   const me: WhoamiResult | undefined = await circle.whoami().catch(() => undefined);

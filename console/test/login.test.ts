@@ -45,6 +45,9 @@ test("a circle is made: its key is saved and kept, and it is there after a reloa
   assert.ok(page.url().endsWith(`#/${key.pubkey}/overview`), page.url());
   await page.getByText("owner", { exact: true }).first().waitFor();
 
+  const copy = await saved(page, () => page.getByRole("button", { name: "Save your key as a file" }).click());
+  assert.equal(copy.key.pubkey, key.pubkey);
+
   await go(page, `#/${key.pubkey}/store?prefix=a`);
   await page.reload();
   await isConnected(page);

@@ -1,4 +1,5 @@
 import { useState } from "preact/hooks";
+import { findKey, saveKeyFile } from "../login/key-store.js";
 import { logOut, unlock } from "../login/login.js";
 import { may, type Session } from "../session.js";
 import { nextTheme, theme } from "../theme.js";
@@ -31,6 +32,25 @@ export function UnlockButton({ session, small = false }: { session: Session; sma
   );
 }
 
+/** A button that saves the key that this browser keeps. */
+function SaveKey({ pubkey }: { pubkey: string }) {
+  const save = async () => {
+    const key = await findKey(pubkey);
+    if (key) saveKeyFile(key);
+  };
+  return (
+    <Button
+      kind="quiet"
+      small
+      label="Save your key as a file"
+      class="icon-only"
+      onClick={() => save().catch(toastError)}
+    >
+      <Icon name="download" />
+    </Button>
+  );
+}
+
 /** Who has logged in, how the connection is, and the settings of this browser. */
 export function Account({ session }: { session: Session }) {
   const { me } = session;
@@ -42,7 +62,12 @@ export function Account({ session }: { session: Session }) {
           <strong class="role">{me.role ?? "no role"}</strong>
           <ConnectionState session={session} />
         </div>
-        {me.pubkey && <Key pubkey={me.pubkey} />}
+        {me.pubkey && (
+          <div class="row">
+            <Key pubkey={me.pubkey} />
+            {session.login === "kept" && <SaveKey pubkey={me.pubkey} />}
+          </div>
+        )}
       </div>
       <div class="row">
         <Button kind="quiet" small label={`Theme: ${theme.value}`} class="icon-only" onClick={nextTheme}>
