@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use super::{ALL, Settings, is_full};
 use crate::{
     script::{self, RunError, Sandbox},
-    store::{Transaction, Unavailable, Value, WriteError},
+    store::{NewEvent, Transaction, Unavailable, Value, WriteError},
 };
 
 /// The prefixes of the keys of names and of sources.
@@ -269,6 +269,7 @@ pub(super) fn put(
     {
         if !has_rule {
             write_stored(transaction, name, stored);
+            tell(transaction, "circle.script_put", name);
         }
         return Ok(ScriptPut {
             name: name.to_owned(),
@@ -292,6 +293,7 @@ pub(super) fn put(
         Some(Value::new(source.as_bytes())),
     );
     write_stored(transaction, name, stored);
+    tell(transaction, "circle.script_put", name);
     Ok(ScriptPut {
         name: name.to_owned(),
         version,
@@ -328,7 +330,20 @@ pub(super) fn delete(transaction: &mut Transaction, name: &str) -> Result<bool, 
         transaction.own_set(&source_key(name, &put.version), None);
     }
     transaction.own_set(&name_key(name), None);
+    tell(transaction, "circle.script_deleted", name);
     Ok(true)
+}
+
+/// Emits an event for the owner, see the events in docs/PROTOCOL.md.
+fn tell(transaction: &mut Transaction, topic: &str, name: &str) {
+    // Names need no escapes.
+    let data = format!("{{\"name\":\"{name}\"}}");
+    let owner = transaction.circle();
+    transaction.emit_unchecked(NewEvent {
+        topic: topic.into(),
+        data: Value::new(data.as_bytes()),
+        to: Some(owner),
+    });
 }
 
 pub(super) fn show(

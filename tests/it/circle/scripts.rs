@@ -654,7 +654,36 @@ async fn a_script_may_have_a_rule_of_its_own() {
     assert_eq!(shown.get("call"), None);
 }
 
+async fn the_owner_is_told_of_scripts_that_change() {
+    let server = closed("").start().await;
+    let mut owner = server.log_in(&key(1)).await;
+    let mut member = server.log_in(&key(2)).await;
+    for session in [&mut owner, &mut member] {
+        calls::subscribe(session, json!({})).await;
+    }
+    let put_as =
+        |source: &str, call: &str| json!({ "name": "a/b", "source": source, "call": call });
+    for (source, call) in [("1", "auto"), ("1", "auto"), ("2", "auto"), ("2", "owner")] {
+        ok(&mut owner, "put_script", put_as(source, call)).await;
+    }
+    ok(&mut owner, "delete_script", json!(["a/b"])).await;
+    ok(&mut owner, "delete_script", json!(["a/b"])).await;
+    for (id, topic) in (1..).zip([
+        "circle.script_put",
+        "circle.script_put",
+        "circle.script_put",
+        "circle.script_deleted",
+    ]) {
+        let event = owner.event().await;
+        assert_eq!((&event["id"], &event["topic"]), (&json!(id), &json!(topic)));
+        assert_eq!(event["data"], json!({ "name": "a/b" }));
+    }
+    owner.assert_silent().await;
+    member.assert_silent().await;
+}
+
 on_both!(
+    the_owner_is_told_of_scripts_that_change,
     a_script_may_have_a_rule_of_its_own,
     mistakes_are_found_when_a_script_is_put,
     a_script_changes_only_if_its_newest_version_is_the_expected_one,
