@@ -113,14 +113,15 @@ async fn the_start_says_if_it_is_there() {
 struct Build(tempfile::TempDir);
 
 impl Build {
-    const NAMES: [&str; 6] = [
-        "index.html",
-        "console.js",
-        "console.css",
-        "editor.js",
-        "chart.js",
-        "licenses.txt",
-    ];
+    /// Returns the names that it wants, each with that of its compressed form.
+    fn names() -> Vec<String> {
+        let names = include_str!("../../../console/files.txt").lines();
+        let names: Vec<_> = names
+            .flat_map(|name| [name.to_owned(), format!("{name}.gz")])
+            .collect();
+        assert!(names.len() >= 12, "{names:?}");
+        names
+    }
 
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -171,8 +172,7 @@ fn a_build_has_the_whole_console_or_says_that_it_has_none() {
     assert_eq!(list.unwrap().split_whitespace().collect::<String>(), "&[]");
     assert!(said(&output).contains("cargo::warning=this circled will have NO WEB CONSOLE"));
 
-    let names = Build::NAMES.map(|name| [name.to_owned(), format!("{name}.gz")]);
-    let names = names.concat();
+    let names = Build::names();
     for (n, name) in names.iter().enumerate() {
         build.put(&names);
         fs::remove_file(build.0.path().join("console/dist").join(name)).unwrap();
