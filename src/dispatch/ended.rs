@@ -3,12 +3,20 @@
 //!
 //! No job is told twice. A durable job in Redis isn't told at all if its worker ends before it has the answer to its commit.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
-use circled_protocol::{JobId, Word};
+use circled_protocol::{JobId, PublicKey, Word};
 
-use super::{JobRecord, Progress, Status, job};
-use crate::{script::Outcome, units::duration::milliseconds};
+use super::{
+    JobRecord, Progress, Status,
+    activity::{self, Counters, Happening},
+    job,
+};
+use crate::{
+    circle::{JobSpec, Task},
+    script::Outcome,
+    units::duration::milliseconds,
+};
 
 /// A job that has ended, or one run of a durable job.
 struct Ended<'a> {
@@ -41,24 +49,38 @@ pub(super) struct Interactive {
     job: JobId,
     begun: Instant,
     is_over: bool,
+    /// What it counts as, if its circle is counted.
+    counts: Option<(Arc<Counters>, Happening)>,
 }
 
 impl Interactive {
-    pub(super) fn begin(job: JobId) -> Self {
+    pub(super) fn begin(job: &JobSpec<'_>) -> Self {
+        let what = match job.task {
+            Task::Source(_) => Some(Happening::Play),
+            Task::Named { .. } => Some(Happening::Call),
+            Task::Pinned(_) | Task::Procedure(_) | Task::Query { .. } => None,
+        };
         Self {
-            job,
+            job: job.id,
             begun: Instant::now(),
             is_over: false,
+            counts: activity::counters(&job.circle).zip(what),
         }
     }
 
     /// Ends the job with the outcome that its caller gets.
     pub(super) fn end(mut self, outcome: &Outcome) {
+        if let (Some((counters, _)), Err(_)) = (&self.counts, outcome) {
+            counters.add(Happening::Error, 1);
+        }
         self.end_as(job::name(outcome));
     }
 
     fn end_as(&mut self, ending: &'static str) {
         self.is_over = true;
+        if let Some((counters, what)) = &self.counts {
+            counters.add(*what, 1);
+        }
         on_end(&Ended {
             job: self.job,
             is_durable: false,
@@ -80,6 +102,7 @@ impl Drop for Interactive {
 /// The end of a run of a durable job. It counts once it is committed.
 pub(super) struct DurableRun {
     job: JobId,
+    circle: PublicKey,
     ending: &'static str,
     begun: Instant,
     failed: Option<Box<JobRecord>>,
@@ -91,6 +114,7 @@ impl DurableRun {
         let has_failed = progress == Progress::Failed;
         Self {
             job: job.id,
+            circle: job.circle,
             ending: match job.status {
                 Status::Finished => "finished",
                 Status::Cancelled => "cancelled",
@@ -105,6 +129,10 @@ impl DurableRun {
 
     /// Notes that the run is committed.
     pub(super) fn committed(self) {
+        activity::count(&self.circle, Happening::Job);
+        if self.failed.is_some() {
+            activity::count(&self.circle, Happening::Failure);
+        }
         on_end(&Ended {
             job: self.job,
             is_durable: true,
@@ -115,8 +143,10 @@ impl DurableRun {
     }
 }
 
-/// Logs that a run conflicted with others, and starts over. Under a target of its own, so that it can be watched alone.
-pub(super) fn starts_over(job: JobId) {
+/// Notes that a run conflicted with others, and starts over. Logged under a target of its own, so that it can be watched
+/// alone.
+pub(super) fn starts_over(circle: &PublicKey, job: JobId) {
+    activity::count(circle, Happening::Conflict);
     tracing::debug!(target: "circled::conflicts", %job, "a run conflicted, and starts over");
 }
 

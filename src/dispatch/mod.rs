@@ -4,6 +4,7 @@
 //! hands jobs to the backend that the settings name. A backend commits a job in one step: if the job is still pending,
 //! its effects land and its outcome is handed over; if not, nothing happens at all.
 
+mod activity;
 mod compile;
 mod delivery;
 mod embedded;
@@ -21,6 +22,8 @@ pub mod settings;
 mod submission;
 mod usage;
 
+use activity::Look;
+pub use activity::{Happening, count};
 use compile::Requester;
 pub use delivery::{Delivery, NotAccepted, Progress, Receipt, Series};
 pub use embedded::{Embedded, EmbeddedOutcomeHandle, JobStore, Scripts};
@@ -42,7 +45,7 @@ pub use submission::Submission;
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use circled_protocol::{DeviceKey, JobId, Permission, PublicKey};
+use circled_protocol::{DeviceKey, JobId, Permission, PublicKey, methods::ActivityCounts};
 use uuid::Uuid;
 
 use crate::{
@@ -54,6 +57,44 @@ use crate::{
     },
 };
 use submission::JobRequest;
+
+/// A look at what happens in a circle, which is counted meanwhile.
+pub struct Looking {
+    looked: Looked,
+    last: Option<ActivityCounts>,
+    total: ActivityCounts,
+}
+
+enum Looked {
+    /// All that happens is counted in this process.
+    Here(Look),
+    /// Redis has the counts of all servers.
+    Redis(Arc<Redis>, PublicKey),
+}
+
+impl Looking {
+    fn new(looked: Looked) -> Self {
+        Self {
+            looked,
+            last: None,
+            total: ActivityCounts::default(),
+        }
+    }
+
+    /// Returns what was counted since the first call.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub async fn counts(&mut self) -> Result<ActivityCounts, Unavailable> {
+        let now = match &self.looked {
+            Looked::Here(look) => look.counts(),
+            Looked::Redis(redis, circle) => redis.look(circle).await?,
+        };
+        let last = self.last.replace(now).unwrap_or(now);
+        activity::add_new(&mut self.total, now, last);
+        Ok(self.total)
+    }
+}
 
 /// The name of the limit of what waits because a queue is full.
 const MAX_WAITING: &str = "dispatch.max_waiting";
@@ -227,10 +268,17 @@ impl Dispatcher {
     /// # Errors
     /// It is not kept, and must be sent again.
     pub async fn accept(&self, delivery: Delivery, wait: Duration) -> Result<Receipt, NotAccepted> {
-        match self {
+        let circle = delivery.circle;
+        let receipt = match self {
             Self::Embedded(embedded) => embedded.accept(delivery, wait).await,
             Self::Redis(redis) => redis.accept(delivery, wait).await,
-        }
+        }?;
+        let what = match receipt.status {
+            Progress::Duplicate => Happening::Duplicate,
+            Progress::Finished | Progress::Failed | Progress::Accepted => Happening::Delivery,
+        };
+        count(&circle, what);
+        Ok(receipt)
     }
 
     /// Runs a delivery once more, whether or not it has been here before, by a job of its own: with the circle's script
@@ -451,6 +499,14 @@ impl Dispatcher {
         }
     }
 
+    /// Begins to look at what happens in a circle.
+    pub fn look(&self, circle: PublicKey) -> Looking {
+        Looking::new(match self {
+            Self::Embedded(_) => Looked::Here(Look::begin(circle)),
+            Self::Redis(redis) => Looked::Redis(redis.clone(), circle),
+        })
+    }
+
     /// Returns whether jobs can be accepted.
     pub fn is_ready(&self) -> bool {
         match self {
@@ -495,7 +551,7 @@ impl Dispatcher {
         memory: &MemoryBudget,
         here: bool,
     ) -> Played {
-        let job = Interactive::begin(spec.id);
+        let job = Interactive::begin(&spec);
         let played = match self {
             Self::Embedded(embedded) => embedded.play(spec, session, memory, here),
             Self::Redis(redis) => redis.play(&spec, session, memory),

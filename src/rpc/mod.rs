@@ -2,6 +2,7 @@
 //!
 //! Methods are under `methods/`, one file for each topic; `rpc.discover` is generated from them.
 
+mod activity;
 mod call;
 mod context;
 mod device_login;

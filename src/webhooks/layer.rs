@@ -32,6 +32,7 @@ use super::{
 };
 use crate::{
     address::{Client, Network},
+    dispatch::{self, Happening},
     pace::Pace,
     rpc::Shared,
 };
@@ -193,6 +194,9 @@ where
             if let Some(refusal) = response.extensions().get() {
                 let now = Instant::now();
                 verifier.refusals.tell(refusal, &attempt, now);
+                if let Some(circle) = &attempt.circle {
+                    dispatch::count(circle, Happening::Refused);
+                }
             }
             Ok(response)
         })

@@ -1,5 +1,6 @@
 //! JSON-RPC 2.0 to the letter, <https://www.jsonrpc.org/specification>.
 
+mod activity;
 mod deliveries;
 mod events;
 mod openrpc;
@@ -673,7 +674,7 @@ async fn a_server_describes_itself() {
     subscribe(topic?, since?)
     unsubscribe(subscription)
     usage()
-    watch(script?, name?, args?, version?, since?)
+    watch(script?, name?, args?, version?, since?, view?)
     whoami()
     ");
 

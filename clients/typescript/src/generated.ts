@@ -12,6 +12,10 @@ export type JobId = string;
  */
 export type WriteOp = "set" | "delete" | "add" | "push" | "delete_range";
 /**
+ * Something of a circle that can be watched, besides scripts. A later version may have more.
+ */
+export type View = "activity";
+/**
  * A scheme of logins: what is signed, and how.
  */
 export type Scheme = "eip191" | "sha256" | "schnorr" | "siwe" | "nostr" | "es256";
@@ -1215,7 +1219,7 @@ export interface CallParams {
  */
 export interface WatchParams {
   /**
-   * The script, in Rhai. Either this, or `name`.
+   * The script, in Rhai. Either this, or `name`, or `view`.
    */
   script?: string | null;
   /**
@@ -1234,6 +1238,10 @@ export interface WatchParams {
    * The `at` of the last value that the client has: the result has no value if that is known to be unchanged.
    */
   since?: number | null;
+  /**
+   * In place of a script: what else is watched. Only for callers who may `manage`, by their own key.
+   */
+  view?: View | null;
 }
 /**
  * The parameters of `fetch_nonce`.

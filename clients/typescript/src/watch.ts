@@ -10,11 +10,16 @@ import {
   rpcError,
 } from "./errors.js";
 import type { Feed, Feeds } from "./feeds.js";
+import type { View } from "./generated.js";
 import { type Json, stringify } from "./json.js";
 import { isolated } from "./listener.js";
 
-/** What is watched: a named script of the circle, or a source. */
-export type Query = string | { readonly name: string; readonly version?: string } | { readonly script: string };
+/** What is watched: a named script of the circle, a source, or a view. */
+export type Query =
+  | string
+  | { readonly name: string; readonly version?: string }
+  | { readonly script: string }
+  | { readonly view: View };
 
 /** A watch at one moment. It is another object only if something has changed. */
 export interface Snapshot<T = Json> {

@@ -33,4 +33,4 @@ pub use scope::{InvalidScope, Permission, Scope, is_script_name};
 pub use signature::{BadSignature, Scheme, sign, verify};
 pub use siwe::SiweMessage;
 pub use vocabulary::{UnknownWord, Vocabulary, Word};
-pub use words::{CallRule, FailureKind, JobKind, JobStatus, LoginRefusal, Role, WriteOp};
+pub use words::{CallRule, FailureKind, JobKind, JobStatus, LoginRefusal, Role, View, WriteOp};

@@ -159,7 +159,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{FailureKind, JobKind, JobStatus, LoginRefusal, Role, WriteOp};
+    use crate::{FailureKind, JobKind, JobStatus, LoginRefusal, Role, View, WriteOp};
 
     fn check<T>()
     where
@@ -186,6 +186,7 @@ mod tests {
         check::<JobStatus>();
         check::<LoginRefusal>();
         check::<Role>();
+        check::<View>();
         check::<WriteOp>();
     }
 }

@@ -69,6 +69,14 @@ vocabulary! {
 }
 
 vocabulary! {
+    /// Something of a circle that can be watched, besides scripts. A later version may have more.
+    pub enum View {
+        /// How often things happen: plays, calls, deliveries, jobs.
+        Activity = "activity",
+    }
+}
+
+vocabulary! {
     /// The kind of a write in the store. A later version may have more.
     pub enum WriteOp {
         /// The key got a value.

@@ -73,14 +73,14 @@ impl Embedded {
         let store = &self.runner.store;
         let mut played = self.try_run(job, memory, store.begin(job.circle));
         if matches!(played, Err(CommitError::Conflict)) {
-            ended::starts_over(job.id);
+            ended::starts_over(&job.circle, job.id);
             // What it conflicts with may be on its way to the disk still, and is seen by this transaction.
             played = self.try_run(job, memory, store.try_begin_latest(job.circle)?);
         }
         match played {
             Ok(played) => played,
             Err(CommitError::Conflict) => {
-                ended::starts_over(job.id);
+                ended::starts_over(&job.circle, job.id);
                 None
             }
             Err(CommitError::Busy) => None,

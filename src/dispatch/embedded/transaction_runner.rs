@@ -125,7 +125,9 @@ impl TransactionRunner {
             let mut concurrent =
                 CircleCommitter::Concurrent(&self.store, bounded.job.circle, WaitPolicy::Wait);
             match commit(&mut concurrent, ran) {
-                Err(CommitError::Conflict) => ended::starts_over(bounded.job.id),
+                Err(CommitError::Conflict) => {
+                    ended::starts_over(&bounded.job.circle, bounded.job.id)
+                }
                 result => return result,
             }
         }

@@ -9,6 +9,7 @@
 //!   a gateway that is gone leaves no more than an inbox that expires.
 //! - **Whatever a run has read is compared when it is committed.** So it may be read anywhere, at any time.
 
+mod activity;
 mod conn;
 mod gateway;
 mod jobs;
@@ -36,7 +37,7 @@ pub use gateway::{RedisOutcomeHandle, Workers};
 pub use jobs::RedisJobs;
 pub use settings::{Durability, RedisSettings};
 
-use circled_protocol::{DeviceKey, PublicKey};
+use circled_protocol::{DeviceKey, PublicKey, methods::ActivityCounts};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -121,6 +122,7 @@ impl Redis {
                 }
             }
         });
+        tasks.spawn(activity::run(redis.clone(), stop.clone()));
         let (gateway, worker) = match role {
             Role::Gateway { .. } => (true, own.worker),
             Role::Worker { .. } => (false, true),
@@ -370,6 +372,10 @@ impl Redis {
             circle,
         };
         Transaction::remote(Box::new(reads), self.limits.clone(), circle)
+    }
+
+    pub(super) async fn look(&self, circle: &PublicKey) -> Result<ActivityCounts, Unavailable> {
+        activity::look(&self.redis, circle).await
     }
 
     pub(super) async fn listen(&self, circle: PublicKey) -> Result<Feed, Unavailable> {

@@ -1,7 +1,7 @@
 //! `watch`: live queries.
 
 use circled_protocol::{
-    Permission,
+    Permission, View,
     methods::{Watch, Watched},
 };
 use tokio::time::timeout;
@@ -12,6 +12,7 @@ use crate::{
     circle::QueryScript,
     rpc::{
         Admitted, Answer, Call, CallResult, Context, DeviceNeeds, Error, Method, Needs,
+        activity::ActivityWatch,
         subscriptions::FirstAnswer,
         watches::{Content, Ended, Wanted},
     },
@@ -31,24 +32,30 @@ impl Call for Watch<'static> {
 
     fn call(context: &mut Context, _: Admitted, params: Watch<'_>) -> CallResult<Watched<Raw>> {
         let permits = |action, version| context.permits_version(action, version);
-        let (script, admitted) = match (params.script, params.name, params.version) {
-            (Some(script), None, None) => {
+        let given = (params.script, params.name, params.version, params.view);
+        let (script, admitted) = match given {
+            (None, None, None, Some(View::Activity)) => {
+                context.check_own_key()?;
+                (None, context.permits_to(Action::Manage)?)
+            }
+            (Some(script), None, None, None) => {
                 context.check_device(&Permission::Play)?;
                 let script = QueryScript::Source(script.into_owned().into());
-                (script, permits(Action::Play, None)?)
+                (Some(script), permits(Action::Play, None)?)
             }
-            (None, Some(name), version) => {
+            (None, Some(name), version, None) => {
                 context.check_device_calls(&name, version.as_deref())?;
                 let admitted = permits(Action::Call, version.as_deref())?;
                 let script = QueryScript::Named {
                     name: name.into_owned().into(),
                     version: version.map(|version| version.into_owned().into()),
                 };
-                (script, admitted)
+                (Some(script), admitted)
             }
             _ => {
                 return Err(Error::InvalidParams {
-                    reason: "give either `script`, or `name` with an optional `version`".to_owned(),
+                    reason: "give either `script`, or `name` with an optional `version`, or `view`"
+                        .to_owned(),
                 });
             }
         };
@@ -67,16 +74,30 @@ impl Call for Watch<'static> {
             let added = subscriptions.add_watch(admitted.key, admitted.device);
             // Somebody else has logged in meanwhile.
             let (name, watcher, first) = added.ok_or(Error::Cancelled)?;
-            let wanted = Wanted {
-                script,
-                args,
-                caller: admitted.caller(),
-                requires: admitted.requires,
-                since,
-                least,
-            };
             let subscription = name.to_string();
-            match watches.watch(circle, wanted, watcher).await {
+            let watching = match script {
+                None => {
+                    let view = ActivityWatch {
+                        circle,
+                        admitted,
+                        at: least,
+                        watcher,
+                    };
+                    Ok(watches.view(|over| view.run(shared.clone(), over)))
+                }
+                Some(script) => {
+                    let wanted = Wanted {
+                        script,
+                        args,
+                        caller: admitted.caller(),
+                        requires: admitted.requires,
+                        since,
+                        least,
+                    };
+                    watches.watch(circle, wanted, watcher).await
+                }
+            };
+            match watching {
                 Ok(guard) => subscriptions.hold_watch(name, guard),
                 Err(over) => {
                     subscriptions.end(&subscription);

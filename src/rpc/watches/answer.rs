@@ -25,7 +25,7 @@ pub(in crate::rpc) enum Content {
 }
 
 impl Answer {
-    pub(super) fn new(content: Content, reservation: Option<Reservation>) -> Arc<Self> {
+    pub(in crate::rpc) fn new(content: Content, reservation: Option<Reservation>) -> Arc<Self> {
         let mut hash = Sha256::new();
         match &content {
             Content::Value(value) => hash.update(value.get()),

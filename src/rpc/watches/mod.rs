@@ -25,7 +25,10 @@ use tokio::{
     sync::{Notify, mpsc},
     time::{sleep, timeout},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 
 use self::{
     queries::{NewWatch, WatchId},
@@ -118,12 +121,21 @@ pub(super) struct Wanted {
 
 /// A watch. Dropping it ends the watch.
 #[derive(Debug)]
-pub(super) struct WatchGuard {
+pub(super) enum WatchGuard {
+    /// Of a query.
+    Query { _watch: QueryGuard },
+    /// Of a view, which has a task of its own.
+    View { _task: DropGuard },
+}
+
+/// A watch of a query. Dropping it ends the watch.
+#[derive(Debug)]
+pub(super) struct QueryGuard {
     id: WatchId,
     circle: mpsc::UnboundedSender<Command>,
 }
 
-impl Drop for WatchGuard {
+impl Drop for QueryGuard {
     fn drop(&mut self) {
         // Where the task is gone, so is the watch.
         let _ = self.circle.send(Command::Unwatch(self.id));
@@ -189,10 +201,23 @@ impl Watches {
         };
         let circle = self.circle(circle);
         let _ = circle.task.send(Command::Watch(id, Box::new(new)));
-        Ok(WatchGuard {
+        let watch = QueryGuard {
             id,
             circle: circle.task.clone(),
-        })
+        };
+        Ok(WatchGuard::Query { _watch: watch })
+    }
+
+    /// Begins a watch of a view: runs its task until the watch ends.
+    pub(super) fn view<F>(&self, run: impl FnOnce(CancellationToken) -> F) -> WatchGuard
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let over = self.0.stop.child_token();
+        self.0.tasks.spawn(run(over.clone()));
+        WatchGuard::View {
+            _task: over.drop_guard(),
+        }
     }
 
     /// Reserves memory in a circle. If there is too little, queries that nobody watches make room.

@@ -4,6 +4,7 @@
 //! script has the type `V`: [`Json`](crate::Json) for clients, raw JSON for the server. Readers ignore fields that a
 //! later server adds.
 
+mod activity;
 mod deliveries;
 mod devices;
 mod discover;
@@ -21,6 +22,7 @@ mod watches;
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
+pub use activity::*;
 pub use deliveries::*;
 pub use devices::*;
 pub use discover::*;

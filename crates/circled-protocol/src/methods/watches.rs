@@ -7,13 +7,13 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::Method;
-use crate::{Json, Role, RpcError, Word, code};
+use crate::{Json, Role, RpcError, View, Word, code};
 
 /// `watch`
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Watch<'a> {
-    /// The script, in Rhai. Either this, or `name`.
+    /// The script, in Rhai. Either this, or `name`, or `view`.
     #[serde(default, borrow)]
     pub script: Option<Cow<'a, str>>,
     /// The name of a script of the circle.
@@ -29,6 +29,9 @@ pub struct Watch<'a> {
     /// The `at` of the last value that the client has: the result has no value if that is known to be unchanged.
     #[serde(default, deserialize_with = "circled_json::whole")]
     pub since: Option<u64>,
+    /// In place of a script: what else is watched. Only for callers who may `manage`, by their own key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view: Option<View>,
 }
 
 impl Method for Watch<'_> {

@@ -161,6 +161,17 @@ impl Partition {
         format!("{}commit_watchers:{circle}", self.prefix)
     }
 
+    /// A sorted set by time, in milliseconds: the circles of all partitions at which somebody looks, each with the time until
+    /// which it is counted. Only the first partition has it.
+    pub(crate) fn looked_at(&self) -> String {
+        self.name("looked_at")
+    }
+
+    /// A hash, for a while: how often things have happened in a circle at which somebody looks.
+    pub(crate) fn activity(&self, circle: &PublicKey) -> String {
+        format!("{}activity:{circle}", self.prefix)
+    }
+
     /// A hash: the circle's store, values as JSON; those that expire with a header before it.
     pub(crate) fn store(&self, circle: &PublicKey) -> String {
         format!("{}store:{circle}", self.prefix)
@@ -286,6 +297,8 @@ mod tests {
             partition.events(&circle),
             partition.watchers(&circle),
             partition.commit_watchers(&circle),
+            partition.looked_at(),
+            partition.activity(&circle),
             partition.store(&circle),
             partition.store_keys(&circle),
             partition.expiring(&circle),

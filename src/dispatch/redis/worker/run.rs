@@ -300,7 +300,7 @@ impl Worker {
                 // Those that wait have built on what isn't so.
                 for (claimed, request) in self.commit_queue.take_readers(&circle) {
                     self.read_cache.remove_writes(circle, &request.effects);
-                    ended::starts_over(claimed.id());
+                    ended::starts_over(&circle, claimed.id());
                     again.push(claimed);
                 }
             }
@@ -363,7 +363,7 @@ impl Worker {
             claimed.set_known(known);
             claimed.collisions += 1;
             if claimed.collisions < COLLISIONS {
-                ended::starts_over(claimed.id());
+                ended::starts_over(&circle, claimed.id());
                 return AfterCommit::Run;
             }
         }
