@@ -66,6 +66,9 @@ async function push(
   return (await response.json()) as { job_id: string; status: string };
 }
 
+/** The name of the character U+0000, at the end. */
+const NUL_IS_SHOWN = /gnp\.exe(␀|⟨U\+0000⟩)$/;
+
 const table = (page: Page) => page.getByRole("grid", { name: "Deliveries" });
 const detail = (page: Page) => page.getByRole("article", { name: "Delivery" });
 const row = (page: Page, text: string) => table(page).getByRole("row").filter({ hasText: text });
@@ -229,8 +232,8 @@ test("what a hostile payload says is text", async () => {
   await go(page, `#/${key.pubkey}/deliveries/${job_id}`);
   const shown = '<img src=x onerror="globalThis.pwned=1">⟨U+202E⟩gnp.exe';
   await detail(page).getByText("runtime error", { exact: true }).waitFor();
-  assert.ok((await detail(page).locator(".job-error-message").textContent())?.includes(`${shown}␀`));
-  assert.equal(await detail(page).getByRole("listitem").first().textContent(), `${shown}␀`);
+  assert.ok((await detail(page).locator(".job-error-message").textContent())?.includes(shown));
+  assert.match((await detail(page).getByRole("listitem").first().textContent()) ?? "", NUL_IS_SHOWN);
   await detail(page).getByRole("button", { name: "Show the payload" }).click();
   await detail(page).getByText("⟨U+202E⟩<b>").waitFor();
   await detail(page).getByText("-9223372036854775808").waitFor();

@@ -224,7 +224,7 @@ test("after a lost connection, the list goes on", async () => {
 
 test("what a hostile job says is text", async () => {
   const { circle, profile, page } = await owned("jobs");
-  const evil = '<img src=x onerror="globalThis.pwned=1">\u202egnp.exe\u0000</script>\u2028';
+  const evil = '<img src=x onerror="globalThis.pwned=1">\u202egnp.exe\u200b</script>\u2028';
   const args = { evil, "\u202e<b>key</b>": [evil], huge: 0 };
   const source =
     "print(ARGS.evil);\nif ARGS.huge == 1 { throw ARGS.evil }\n#{ evil: ARGS.evil, least: -9223372036854775808, most: 9223372036854775807 }";
@@ -233,7 +233,7 @@ test("what a hostile job says is text", async () => {
   await row(page, "finished").click();
   await detail(page).getByText("-9223372036854775808").waitFor();
   await detail(page).getByText("9223372036854775807", { exact: true }).waitFor();
-  const shown = '<img src=x onerror="globalThis.pwned=1">⟨U+202E⟩gnp.exe␀</script>⟨U+2028⟩';
+  const shown = '<img src=x onerror="globalThis.pwned=1">⟨U+202E⟩gnp.exe⟨U+200B⟩</script>⟨U+2028⟩';
   assert.equal(await detail(page).getByRole("listitem").first().textContent(), shown);
   await row(page, "dead").click();
   await detail(page).getByText("runtime error", { exact: true }).waitFor();
