@@ -59,7 +59,7 @@ const LEAVE = "Tab indents. To leave the editor, press Escape, then Tab.";
 
 const common: Extension = [
   lineNumbers(),
-  highlightSpecialChars({ addSpecialChars: HIDDEN }),
+  highlightSpecialChars({ addSpecialChars: HIDDEN, render: nameOf }),
   EditorState.allowMultipleSelections.of(true),
   indentUnit.of("    "),
   EditorState.tabSize.of(4),
@@ -191,6 +191,15 @@ export function createCompare(root: ShadowRoot, { before, after, labels, isWide 
     collapseUnchanged,
   });
   return () => view.destroy();
+}
+
+/** Shows a character that can't be seen by its number, as the console does elsewhere. Many fonts lack its picture. */
+function nameOf(code: number, description: string | null): HTMLElement {
+  const name = document.createElement("span");
+  name.className = "cm-specialChar";
+  name.textContent = `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
+  name.title = description ?? name.textContent;
+  return name;
 }
 
 function attributes(label: string, isReadOnly: boolean): Record<string, string> {

@@ -42,7 +42,14 @@ const base = EditorView.theme({
   ".cm-selectionMatch": { backgroundColor: "var(--bg-active)" },
   "&.cm-focused .cm-matchingBracket": { backgroundColor: "var(--bg-active)", outline: "1px solid var(--line-strong)" },
   "&.cm-focused .cm-nonmatchingBracket": { backgroundColor: "var(--danger-bg)" },
-  ".cm-specialChar": { color: "var(--warn)", backgroundColor: "var(--warn-bg)", borderRadius: "3px" },
+  ".cm-specialChar": {
+    color: "var(--warn)",
+    backgroundColor: "var(--warn-bg)",
+    borderRadius: "3px",
+    padding: "0 2px",
+    fontSize: "0.85em",
+    fontStyle: "normal",
+  },
   ".cm-lintRange-error": {
     backgroundImage: "none",
     textDecoration: "underline wavy var(--danger)",
