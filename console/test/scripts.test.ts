@@ -103,6 +103,10 @@ test("versions are compared, run and put back; a rule is set; a script is delete
   const { circle, profile, page } = await open({ greet: '// first\nlet word = "Hi";\nword\n' });
   await circle.putScript({ name: "greet", source: '// second\nlet word = "Hello";\nword\n' });
   await page.getByRole("link", { name: "greet" }).waitFor();
+  await circle.putScript({ name: "another", source: "1" });
+  await page.getByRole("link", { name: "another" }).waitFor();
+  await circle.deleteScript({ name: "another" });
+  await page.getByRole("link", { name: "another" }).waitFor({ state: "detached" });
   await page.getByRole("grid", { name: "Scripts" }).focus();
   await page.keyboard.press("Enter");
   await page.getByRole("link", { name: "Versions (2)" }).click();
@@ -163,6 +167,8 @@ test("of two who edit, one chooses; a text that isn't saved survives a reload an
   await editor(page).getByText("// mine").waitFor();
 
   await circle.putScript({ name: "shared", source: "3 // theirs\n" });
+  await button(page, "See both").click();
+  await button(page, "Go on editing").click();
   await page.keyboard.press("Control+s");
   await page.getByRole("dialog", { name: "Two versions" }).waitFor();
   await page.locator(".compare .cm-changedLine").first().waitFor();
@@ -180,7 +186,9 @@ test("of two who edit, one chooses; a text that isn't saved survives a reload an
   const again = await server.connect(key.pubkey, key);
   assert.equal((await again.getScript({ name: "shared" })).source, "4 // while it was away\n");
 
-  await type(page, "5 // of one that is gone\n");
+  await again.putScript({ name: "shared", source: "5 // seen at once\n" });
+  await editor(page).getByText("// seen at once").waitFor();
+  await type(page, "6 // of one that is gone\n");
   await again.deleteScript({ name: "shared" });
   await eventually("the script that is made anew", async () => {
     await page.keyboard.press("Control+s");
