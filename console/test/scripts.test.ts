@@ -1,11 +1,11 @@
-/** The pages of scripts: the editor, versions, runs. */
+/** The pages of scripts: templates, versions, runs, rules; as owner, member and guest. */
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import type { Circle } from "@circled/client";
 import { SecretKey } from "@circled/client/keys";
-import type { Browser, Page } from "playwright-core";
+import type { Browser } from "playwright-core";
 import { go, look, Profile, startBrowser } from "./harness/browser.js";
+import { button, editor, type OpenOptions, openScripts, shows, type } from "./harness/scripts.js";
 import { ConsoleServer, eventually } from "./harness/server.js";
 
 let browser: Browser;
@@ -18,30 +18,8 @@ after(async () => {
   await Promise.all([browser?.close(), server?.stop()]);
 });
 
-/** A circle of its own with some scripts, its owner's connection, and the console as its owner or as a member. */
-async function open(
-  sources: Record<string, string> = {},
-  { at = "scripts", member, keep = false }: { at?: string; member?: SecretKey; keep?: boolean } = {},
-): Promise<{ key: SecretKey; circle: Circle; profile: Profile; page: Page }> {
-  const key = SecretKey.generate();
-  const circle = await server.connect(key.pubkey, key);
-  for (const [name, source] of Object.entries(sources)) await circle.putScript({ name, source });
-  if (member) await circle.addMember({ pubkey: member.pubkey });
-  const profile = await Profile.open(browser, server);
-  const page = await profile.logIn(key.pubkey, member ?? key, { at, keep });
-  return { key, circle, profile, page };
-}
-
-const editor = (page: Page) => page.locator(".workbench .cm-content");
-const button = (page: Page, name: string) => page.getByRole("button", { name, exact: true });
-const shows = (page: Page, text: string | RegExp) => page.getByText(text, { exact: true }).first().waitFor();
-
-/** Replaces the text in the editor, as somebody who pastes. */
-async function type(page: Page, text: string): Promise<void> {
-  await editor(page).click();
-  await page.keyboard.press("ControlOrMeta+a");
-  await page.keyboard.insertText(text);
-}
+const open = (sources?: Record<string, string>, options?: OpenOptions) =>
+  openScripts([browser, server], sources, options);
 
 test("an owner makes a script from a template, sees its fault while typing, saves and runs it", async () => {
   const { circle, profile, page } = await open();
@@ -229,78 +207,4 @@ test("a member and a guest run scripts, and are told why they can't do more", as
   await other.getByRole("region", { name: "Result" }).getByText('raw \\"text\\" and 2').waitFor();
   await look(other, "scripts-scratch");
   await Promise.all([profile.close(), guest.close()]);
-});
-
-test("what is hostile is text", async () => {
-  const bomb = "</script><img src=x onerror=alert(1)>\u202e\u0007";
-  const source = `// ${bomb}\nprint(ARGS);\nif ARGS == "throw" { throw #{ "${bomb}": 1 } }\n[ARGS, #{ "${bomb}": 9223372036854775807 }]\n`;
-  const { circle, profile, page } = await open({ "a/..-_": source }, { at: "scripts/a%2F..-_" });
-  await editor(page).getByText("<img src=x onerror=alert(1)>").first().waitFor();
-  const hidden = await page.locator(".workbench .cm-specialChar").allTextContents();
-  assert.deepEqual(hidden.slice(0, 2), ["U+202E", "U+0007"], "hidden characters are seen");
-  const args = page.getByLabel("ARGS, as JSON");
-  await args.fill(JSON.stringify(bomb));
-  await page.keyboard.press("Control+Enter");
-  const result = page.getByRole("region", { name: "Result" });
-  await result.getByText("9223372036854775807").waitFor();
-  await result
-    .locator(".logs")
-    .getByText(/^<\/script><img src=x onerror=alert\(1\)>.*U\+202E/)
-    .waitFor();
-  await args.fill('"throw"');
-  await page.keyboard.press("Control+Enter");
-  await result.getByRole("heading", { name: "Thrown" }).waitFor();
-  await look(page, "scripts-hostile");
-  assert.equal(await page.locator("img[src]").count(), 0);
-
-  await circle.putScript({ name: "a/..-_", source: `${source}// ${bomb}` });
-  await page.getByRole("main").getByRole("link", { name: "Scripts" }).click();
-  await page.getByRole("link", { name: "a/..-_" }).click();
-  await page.getByRole("link", { name: "Versions (2)" }).click();
-  await page.locator(".compare .cm-changedLine").first().waitFor();
-  await profile.close();
-});
-
-test("the editor doesn't trap the keyboard", async () => {
-  const { profile, page } = await open({}, { at: "scripts/-scratch" });
-  await shows(page, "It compiles");
-  await type(page, "if true {");
-  await page.getByRole("button", { name: /^Line 1, column 10/ }).waitFor();
-  await page.keyboard.press("Enter");
-  await page.keyboard.type("1");
-  const lines = () => editor(page).locator(".cm-line").allTextContents();
-  assert.deepEqual(await lines(), ["if true {", "    1"]);
-  await page.keyboard.type(";store.pu");
-  await page.getByRole("option", { name: /^push/ }).click();
-  assert.deepEqual(await lines(), ["if true {", "    1;store.push"]);
-  await page.keyboard.type(" // st");
-  assert.deepEqual(
-    await page.locator(".workbench [role=option]").allTextContents(),
-    [],
-    "nothing is offered in a comment",
-  );
-  await page.keyboard.press("Home");
-  await page.keyboard.press("Tab");
-  assert.deepEqual(await lines(), ["if true {", "        1;store.push // st"]);
-  await page.keyboard.press("Control+z");
-  await page.keyboard.press("Escape");
-  await page.keyboard.press("Tab");
-  assert.notEqual(await page.evaluate(() => document.activeElement?.className), "code-host", "Tab has left it");
-  await profile.close();
-});
-
-test("a link to a line of an older version goes there, and says that there is a newer one", async () => {
-  const { circle, profile, page } = await open({ on_stripe: "1;\n2;\nthrow 3\n" });
-  const { version } = await circle.getScript({ name: "on_stripe" });
-  await circle.putScript({ name: "on_stripe", source: "1;\n\nthrow 4;\n5\n" });
-  await go(page, `#/${circle.publicKey}/scripts/on_stripe?line=3&column=1&version=${version}`);
-  await page.getByText(`Line 3 is that of version ${version.slice(0, 8)}`).waitFor();
-  await page.locator(".cm-activeLine", { hasText: "throw 4" }).waitFor();
-  const test = await page.getByRole("link", { name: "Send a test webhook" }).getAttribute("href");
-  assert.equal(test, `#/${circle.publicKey}/deliveries/test?provider=stripe`);
-  await button(page, "Run").click();
-  await page.getByRole("region", { name: "Result" }).getByText("Runtime error: 3").waitFor();
-  await look(page, "scripts-hook");
-  assert.equal(await page.locator(".cm-lintRange-error").count(), 0, "the fault isn't one of what the editor shows");
-  await profile.close();
 });

@@ -1,0 +1,95 @@
+/** The editor of scripts: hostile texts, the keyboard, links to a line. */
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import type { Browser } from "playwright-core";
+import { go, look, startBrowser } from "./harness/browser.js";
+import { button, editor, type OpenOptions, openScripts, shows, type } from "./harness/scripts.js";
+import { ConsoleServer } from "./harness/server.js";
+
+let browser: Browser;
+let server: ConsoleServer;
+
+before(async () => {
+  [browser, server] = await Promise.all([startBrowser(), ConsoleServer.start()]);
+});
+after(async () => {
+  await Promise.all([browser?.close(), server?.stop()]);
+});
+
+const open = (sources?: Record<string, string>, options?: OpenOptions) =>
+  openScripts([browser, server], sources, options);
+
+test("what is hostile is text", async () => {
+  const bomb = "</script><img src=x onerror=alert(1)>\u202e\u0007";
+  const source = `// ${bomb}\nprint(ARGS);\nif ARGS == "throw" { throw #{ "${bomb}": 1 } }\n[ARGS, #{ "${bomb}": 9223372036854775807 }]\n`;
+  const { circle, profile, page } = await open({ "a/..-_": source }, { at: "scripts/a%2F..-_" });
+  await editor(page).getByText("<img src=x onerror=alert(1)>").first().waitFor();
+  const hidden = await page.locator(".workbench .cm-specialChar").allTextContents();
+  assert.deepEqual(hidden.slice(0, 2), ["U+202E", "U+0007"], "hidden characters are seen");
+  const args = page.getByLabel("ARGS, as JSON");
+  await args.fill(JSON.stringify(bomb));
+  await page.keyboard.press("Control+Enter");
+  const result = page.getByRole("region", { name: "Result" });
+  await result.getByText("9223372036854775807").waitFor();
+  await result
+    .locator(".logs")
+    .getByText(/^<\/script><img src=x onerror=alert\(1\)>.*U\+202E/)
+    .waitFor();
+  await args.fill('"throw"');
+  await page.keyboard.press("Control+Enter");
+  await result.getByRole("heading", { name: "Thrown" }).waitFor();
+  await look(page, "scripts-hostile");
+  assert.equal(await page.locator("img[src]").count(), 0);
+
+  await circle.putScript({ name: "a/..-_", source: `${source}// ${bomb}` });
+  await page.getByRole("main").getByRole("link", { name: "Scripts" }).click();
+  await page.getByRole("link", { name: "a/..-_" }).click();
+  await page.getByRole("link", { name: "Versions (2)" }).click();
+  await page.locator(".compare .cm-changedLine").first().waitFor();
+  await profile.close();
+});
+
+test("the editor doesn't trap the keyboard", async () => {
+  const { profile, page } = await open({}, { at: "scripts/-scratch" });
+  await shows(page, "It compiles");
+  await type(page, "if true {");
+  await page.getByRole("button", { name: /^Line 1, column 10/ }).waitFor();
+  await page.keyboard.press("Enter");
+  await page.keyboard.type("1");
+  const lines = () => editor(page).locator(".cm-line").allTextContents();
+  assert.deepEqual(await lines(), ["if true {", "    1"]);
+  await page.keyboard.type(";store.pu");
+  await page.getByRole("option", { name: /^push/ }).click();
+  assert.deepEqual(await lines(), ["if true {", "    1;store.push"]);
+  await page.keyboard.type(" // st");
+  assert.deepEqual(
+    await page.locator(".workbench [role=option]").allTextContents(),
+    [],
+    "nothing is offered in a comment",
+  );
+  await page.keyboard.press("Home");
+  await page.keyboard.press("Tab");
+  assert.deepEqual(await lines(), ["if true {", "        1;store.push // st"]);
+  await page.keyboard.press("Control+z");
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("Tab");
+  assert.notEqual(await page.evaluate(() => document.activeElement?.className), "code-host", "Tab has left it");
+  await profile.close();
+});
+
+test("a link to a line of an older version goes there, and says that there is a newer one", async () => {
+  const { circle, profile, page } = await open({ on_stripe: "1;\n2;\nthrow 3\n" });
+  const { version } = await circle.getScript({ name: "on_stripe" });
+  await circle.putScript({ name: "on_stripe", source: "1;\n\nthrow 4;\n5\n" });
+  await go(page, `#/${circle.publicKey}/scripts/on_stripe?line=3&column=1&version=${version}`);
+  await page.getByText(`Line 3 is that of version ${version.slice(0, 8)}`).waitFor();
+  await page.locator(".cm-activeLine", { hasText: "throw 4" }).waitFor();
+  const test = await page.getByRole("link", { name: "Send a test webhook" }).getAttribute("href");
+  assert.equal(test, `#/${circle.publicKey}/deliveries/test?provider=stripe`);
+  await button(page, "Run").click();
+  await page.getByRole("region", { name: "Result" }).getByText("Runtime error: 3").waitFor();
+  await look(page, "scripts-hook");
+  assert.equal(await page.locator(".cm-lintRange-error").count(), 0, "the fault isn't one of what the editor shows");
+  await profile.close();
+});
