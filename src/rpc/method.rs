@@ -13,6 +13,8 @@ pub struct Method {
     pub name: &'static str,
     /// One sentence about what the method does.
     pub summary: &'static str,
+    /// True if the method changes nothing.
+    pub reads: bool,
     /// The requirement on the caller.
     pub needs: Needs,
     /// The requirement on the key of a device, if the session has logged in by one.
@@ -75,6 +77,7 @@ impl Method {
         Self {
             name: C::NAME,
             summary: C::SUMMARY,
+            reads: C::READS,
             needs: C::NEEDS,
             device: C::DEVICE,
             errors: C::ERRORS,

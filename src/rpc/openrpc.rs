@@ -38,7 +38,7 @@ fn generate() -> Value {
         "info": {
             "title": "circled",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Runs sandboxed scripts in circles. A circle is a community, named by a secp256k1 public key. `x-needs` of a method says who may call it: `anyone`; who has logged in (`login`); whom this rule of the circle permits (`play`, `call`, `subscribe`, `manage`; `play or call`: the parameters decide); or the `owner`. `x-scope` says which scope a session needs that has logged in by a device key: `any`; `play`, `call`, `subscribe` or `jobs`; `play or call`: the parameters decide; `none`: it must log in by the caller's own key.",
+            "description": "Runs sandboxed scripts in circles. A circle is a community, named by a secp256k1 public key. `x-needs` of a method says who may call it: `anyone`; who has logged in (`login`); whom this rule of the circle permits (`play`, `call`, `subscribe`, `manage`; `play or call`: the parameters decide); or the `owner`. `x-scope` says which scope a session needs that has logged in by a device key: `any`; `play`, `call`, `subscribe` or `jobs`; `play or call`: the parameters decide; `none`: it must log in by the caller's own key. `x-reads` says if a method changes nothing: if its reply is lost, it can be asked again.",
             "license": { "name": "MIT OR Apache-2.0" },
         },
         "methods": methods,
@@ -77,6 +77,7 @@ fn describe(method: &Method, schemas: &mut SchemaGenerator) -> Value {
         "summary": method.summary,
         "x-needs": needs(method),
         "x-scope": scope(method),
+        "x-reads": method.reads,
         "paramStructure": "either",
         "params": params,
         "result": { "name": "result", "schema": (method.result)(schemas) },

@@ -1,4 +1,4 @@
-// Writes src/generated.ts: the types of all methods, from what the server says of itself (`rpc.discover`).
+// Writes src/generated.ts: all methods and their types, from what the server says of itself (`rpc.discover`).
 // `--check` compares only, and fails if the file is another one. CIRCLED_TEST_BINARY names the server's binary.
 import { spawn } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -53,6 +53,12 @@ async function discover() {
 /** Types that the package has itself, for what comes in notifications and errors. */
 const OWN = ["Notification", "ValueNotification", "Event", "RpcError"];
 
+/** Methods that have a form of their own in src/circle.ts, and those of a login. */
+const OWN_FORM = [
+  ...["play", "call", "watch", "submit_job", "subscribe", "unsubscribe", "rpc.discover"],
+  ...["fetch_nonce", "authenticate"],
+];
+
 /** Returns a schema in the form that the compiler of types wants. A schema that says nothing is that of any value. */
 function prepare(schema, any = "Json") {
   if (schema.$ref) return { tsType: schema.$ref.replace("#/components/schemas/", "") };
@@ -80,6 +86,19 @@ function entries(object, change) {
 /** Returns the name of the type of a method's parameters: `PutScriptParams`. */
 function nameOfParams(method) {
   return `${method.replace(/(?:^|[._])([a-z])/g, (_, letter) => letter.toUpperCase())}Params`;
+}
+
+/** Returns the source of the list of methods that the client calls as they are. */
+function list(methods) {
+  const plain = methods.filter(({ name }) => !OWN_FORM.includes(name));
+  const lines = plain.map(({ name, "x-reads": reads }) => `  ${name}: ${reads},\n`);
+  return `
+/**
+ * The methods that have no form of their own in the client; true: it changes nothing, and so can be asked again.
+ */
+export const METHODS = {
+${lines.join("")}} as const satisfies { [M in keyof Methods]?: boolean };
+`;
 }
 
 /** Returns the source of the types. */
@@ -112,10 +131,11 @@ async function generate(document) {
     style: { printWidth: 120 },
   });
   // The compiler adds where each definition is used from.
-  return source.replace(
+  const types = source.replace(
     / \*\n \* This interface was referenced by .*\n \* via .*\n|\/\*\*\n \* This interface was .*\n \* via .*\n \*\/\n/g,
     "",
   );
+  return types + list(document.methods);
 }
 
 const source = await generate(await discover());

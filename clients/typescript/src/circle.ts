@@ -5,7 +5,7 @@ import { type CallOptions, Calls } from "./calls.js";
 import { ClosedError, OWN_CLOSE } from "./errors.js";
 import { type EventOptions, Events } from "./events.js";
 import { Feeds } from "./feeds.js";
-import type { Called, Methods, Played } from "./generated.js";
+import { type Called, METHODS, type Methods, type Played } from "./generated.js";
 import type { Integers, Json } from "./json.js";
 import { Link } from "./link.js";
 import { isolated } from "./listener.js";
@@ -40,40 +40,12 @@ export interface Connection {
   readonly error: Error | undefined;
 }
 
-/** The methods that are called as they are, in camel case: `list_jobs` is `listJobs`. A test compares them with the server's. */
-export const METHODS = [
-  "whoami",
-  "prove",
-  "put_script",
-  "check_script",
-  "get_script",
-  "list_scripts",
-  "delete_script",
-  "store_list",
-  "store_get",
-  "usage",
-  "add_member",
-  "remove_member",
-  "list_members",
-  "add_device_key",
-  "list_device_keys",
-  "remove_device_key",
-  "get_job",
-  "list_jobs",
-  "stop_job",
-  "retry_job",
-  "retry_dead",
-  "list_deliveries",
-  "get_delivery",
-  "redeliver",
-] as const satisfies (keyof Methods)[];
-
 type Camel<S extends string> = S extends `${infer First}_${infer Rest}` ? `${First}${Capitalize<Camel<Rest>>}` : S;
 type Arguments<P> = object extends P ? [params?: P, options?: CallOptions] : [params: P, options?: CallOptions];
 
-/** The methods of the server that have no form of their own here. */
+/** The methods of the server that have no form of their own here, in camel case: `list_jobs` is `listJobs`. */
 export type CircleMethods = {
-  readonly [M in (typeof METHODS)[number] as Camel<M>]: (
+  readonly [M in keyof typeof METHODS as Camel<M>]: (
     ...args: Arguments<Methods[M]["params"]>
   ) => Promise<Methods[M]["result"]>;
 };
@@ -92,8 +64,8 @@ export interface ClientOptions {
   login(exchange: LoginExchange): Promise<void>;
 }
 
-/** Methods that only read, so asking them again does nothing. */
-const READS = /^(get_|list_|store_|check_|whoami$|usage$|prove$|rpc\.)/;
+/** True for methods that change nothing, and so can be asked again. */
+const READS: { readonly [M in keyof Methods]?: boolean } = { ...METHODS, "rpc.discover": true };
 
 export class Client {
   /** The circle's public key: 66 lowercase hex digits. */
@@ -134,7 +106,7 @@ export class Client {
     // Those that take long must not keep subscriptions waiting.
     this.#feeds = new Feeds(this.#link, new Calls(this.#link, hasLogin ? 12 : 3));
     this.#watches = new Watches(this.#feeds);
-    for (const method of METHODS) {
+    for (const method of Object.keys(METHODS) as (keyof typeof METHODS)[]) {
       const name = method.replace(/_(.)/g, (_, letter) => letter.toUpperCase());
       const call = (params?: object, options?: CallOptions) => this.request(method, params as never, options);
       Object.assign(this, { [name]: call });
@@ -214,9 +186,7 @@ export class Client {
     params?: Methods[M]["params"],
     options?: CallOptions,
   ): Promise<Methods[M]["result"]> {
-    return this.#calls.ask(method, params ?? {}, READS.test(method) || undefined, options) as Promise<
-      Methods[M]["result"]
-    >;
+    return this.#calls.ask(method, params ?? {}, READS[method] || undefined, options) as Promise<Methods[M]["result"]>;
   }
 
   #run(method: string, params: object, options?: RunOptions): Promise<unknown> {

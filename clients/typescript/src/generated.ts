@@ -1616,3 +1616,33 @@ export interface UnsubscribeParams {
  * The parameters of `rpc.discover`.
  */
 export interface RpcDiscoverParams {}
+
+/**
+ * The methods that have no form of their own in the client; true: it changes nothing, and so can be asked again.
+ */
+export const METHODS = {
+  whoami: true,
+  prove: true,
+  put_script: false,
+  check_script: true,
+  get_script: true,
+  list_scripts: true,
+  delete_script: false,
+  store_list: true,
+  store_get: true,
+  usage: true,
+  add_member: false,
+  remove_member: false,
+  list_members: true,
+  add_device_key: false,
+  list_device_keys: true,
+  remove_device_key: false,
+  get_job: true,
+  list_jobs: true,
+  stop_job: false,
+  retry_job: false,
+  retry_dead: false,
+  list_deliveries: true,
+  get_delivery: true,
+  redeliver: false,
+} as const satisfies { [M in keyof Methods]?: boolean };

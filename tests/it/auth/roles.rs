@@ -1,5 +1,8 @@
 //! Permissions: each rule against each kind of caller, in real sessions.
 
+use std::collections::BTreeSet;
+
+use circled_protocol::{Role, Vocabulary};
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -41,6 +44,7 @@ fn of_scripts() -> Vec<Called> {
         called("watch", json!({ "name": "hello" }), "call", false),
         called("list_scripts", json!([]), "call", false),
         called("put_script", json!(["other", "2"]), "manage", false),
+        called("check_script", json!(["2"]), "manage", false),
         called("get_script", json!(["hello"]), "manage", false),
         called("delete_script", json!(["other"]), "manage", false),
         called("list_members", json!([]), "manage", false),
@@ -71,6 +75,8 @@ fn of_jobs() -> Vec<Called> {
         called("retry_job", json!([NO_JOB]), "anyone", true),
         called("retry_dead", json!([]), "owner", true),
         called("usage", json!([]), "manage", false),
+        called("store_list", json!([]), "manage", false),
+        called("store_get", json!(["a"]), "manage", false),
         called("unsubscribe", json!(["7"]), "anyone", false),
         called("whoami", json!([]), "anyone", false),
     ]
@@ -114,6 +120,8 @@ async fn callers(server: &TestServer, circle: u8) -> Vec<(usize, &'static str, W
         }
         sessions.push((rank(role), told, session));
     }
+    let tried: BTreeSet<usize> = sessions.iter().map(|(rank, ..)| *rank).collect();
+    assert_eq!(tried.len(), ROLES.len(), "callers of every role");
     let (_, _, owner) = sessions.last_mut().unwrap();
     put(owner, "hello", "[CALLER_ID, CONTEXT_ID]").await;
     add(owner, &key(52)).await;
@@ -211,6 +219,28 @@ async fn everything(calls: &[Called]) {
     let server = TestServer::builder().toml(toml).start().await;
     try_all(&server, 100, common, calls).await;
     try_all(&server, 101, ["anyone", "guest", "owner", "member"], calls).await;
+}
+
+#[test]
+fn every_role_is_tried() {
+    let roles = Role::ALL.iter().map(|role| role.name());
+    assert!(roles.eq(ROLES[1..].iter().copied()));
+}
+
+#[test]
+fn every_method_with_a_rule_is_tried() {
+    let document = circled_json::parse(circled::rpc::discover().get()).unwrap();
+    let methods = document["methods"].as_array().unwrap().iter();
+    let ruled = methods.filter(|method| method["x-needs"] != "anyone");
+    let mut ruled: BTreeSet<&str> = ruled
+        .map(|method| method["name"].as_str().unwrap())
+        .collect();
+    // Each caller needs a proof of their own: the tests of devices try it.
+    assert!(ruled.remove("add_device_key"));
+    let tried = of_scripts().into_iter().chain(of_jobs());
+    let tried: BTreeSet<&str> = tried.map(|called| called.method).collect();
+    let missing: Vec<_> = ruled.difference(&tried).collect();
+    assert!(missing.is_empty(), "{missing:?} have no line here");
 }
 
 async fn rules_decide_who_runs_and_changes_scripts() {

@@ -146,6 +146,35 @@ async fn each_method_says_who_may_call_it_and_what_every_call_may_get() {
     }
 }
 
+/// Clients ask methods that read again if a reply is lost. So a method that changes something must not be among them.
+#[tokio::test]
+async fn each_method_says_if_it_changes_nothing() {
+    let document = document().await;
+    let methods = document["methods"].as_array().unwrap().iter();
+    let reads = methods.filter(|method| method["x-reads"].as_bool().unwrap());
+    let mut reads: Vec<_> = reads
+        .map(|method| method["name"].as_str().unwrap())
+        .collect();
+    reads.sort_unstable();
+    insta::assert_snapshot!(reads.join("\n"), @r"
+    check_script
+    get_delivery
+    get_job
+    get_script
+    list_deliveries
+    list_device_keys
+    list_jobs
+    list_members
+    list_scripts
+    prove
+    rpc.discover
+    store_get
+    store_list
+    usage
+    whoami
+    ");
+}
+
 #[tokio::test]
 async fn descriptions_have_no_line_breaks() {
     fn check(value: &Value) {

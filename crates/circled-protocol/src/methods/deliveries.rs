@@ -30,6 +30,7 @@ impl Method for ListDeliveries {
     const NAME: &'static str = "list_deliveries";
     const SUMMARY: &'static str =
         "Lists the circle's deliveries, the newest first, without their payloads.";
+    const READS: bool = true;
     type Result = Deliveries;
 }
 
@@ -44,6 +45,7 @@ pub struct GetDelivery {
 impl Method for GetDelivery {
     const NAME: &'static str = "get_delivery";
     const SUMMARY: &'static str = "Returns a delivery with its payload.";
+    const READS: bool = true;
     const ERRORS: &'static [i32] = &[code::NOT_FOUND];
     type Result = DeliveryDetails;
 }
@@ -60,6 +62,7 @@ impl Method for Redeliver {
     const NAME: &'static str = "redeliver";
     const SUMMARY: &'static str =
         "Runs a delivery once more, as a new job, with the script as it is now.";
+    const READS: bool = false;
     const ERRORS: &'static [i32] = &[code::NOT_FOUND];
     type Result = Redelivered;
 }

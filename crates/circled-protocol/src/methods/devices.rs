@@ -28,6 +28,7 @@ impl Method for AddDeviceKey {
     const NAME: &'static str = "add_device_key";
     const SUMMARY: &'static str =
         "Has a device's key act for the caller, within a scope and until a time.";
+    const READS: bool = false;
     const ERRORS: &'static [i32] = code::OF_CHANGES;
     type Result = Device;
 }
@@ -40,6 +41,7 @@ pub struct ListDeviceKeys {}
 impl Method for ListDeviceKeys {
     const NAME: &'static str = "list_device_keys";
     const SUMMARY: &'static str = "Lists the device keys of the caller.";
+    const READS: bool = true;
     const ERRORS: &'static [i32] = code::OF_CHANGES;
     type Result = Devices;
 }
@@ -56,6 +58,7 @@ impl Method for RemoveDeviceKey {
     const NAME: &'static str = "remove_device_key";
     const SUMMARY: &'static str =
         "Removes a device key of the caller's, at once and in all its sessions.";
+    const READS: bool = false;
     const ERRORS: &'static [i32] = code::OF_CHANGES;
     type Result = DeviceRemoved;
 }

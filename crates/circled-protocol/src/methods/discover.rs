@@ -16,6 +16,7 @@ impl Method for Discover {
     const NAME: &'static str = "rpc.discover";
     const SUMMARY: &'static str =
         "Returns this document: the methods of this server, in OpenRPC 1.3.";
+    const READS: bool = true;
     type Result = Document;
 }
 

@@ -23,6 +23,7 @@ pub struct Subscribe {
 impl Method for Subscribe {
     const NAME: &'static str = "subscribe";
     const SUMMARY: &'static str = "Subscribes to events of the circle: they come as notifications `event`, from now on or after an earlier one.";
+    const READS: bool = false;
     const ERRORS: &'static [i32] = &[code::CANCELLED];
     type Result = Subscribed;
 }
@@ -38,6 +39,7 @@ pub struct Unsubscribe {
 impl Method for Unsubscribe {
     const NAME: &'static str = "unsubscribe";
     const SUMMARY: &'static str = "Ends a subscription. Returns false if there was none.";
+    const READS: bool = false;
     type Result = bool;
 }
 

@@ -55,6 +55,7 @@ impl SubmitJob {
 impl Method for SubmitJob {
     const NAME: &'static str = "submit_job";
     const SUMMARY: &'static str = "Submits a durable job: its script runs as the caller, now or later, even if the caller leaves. Returns once the job is kept. A script needs the rule `play`, a name the rule `call`.";
+    const READS: bool = false;
     const ERRORS: &'static [i32] = code::OF_SUBMISSIONS;
     type Result = Submitted;
 }
@@ -73,6 +74,7 @@ pub struct GetJob {
 impl Method for GetJob {
     const NAME: &'static str = "get_job";
     const SUMMARY: &'static str = "Returns a durable job of the caller, at once or when it has ended. The owner may ask for every job.";
+    const READS: bool = true;
     const ERRORS: &'static [i32] = &[code::NOT_FOUND, code::CANCELLED];
     type Result = Job;
 }
@@ -101,6 +103,7 @@ pub struct ListJobs {
 impl Method for ListJobs {
     const NAME: &'static str = "list_jobs";
     const SUMMARY: &'static str = "Lists the caller's durable jobs, the newest first. The owner gets all callers' jobs, or the circle's deliveries.";
+    const READS: bool = true;
     type Result = Jobs;
 }
 
@@ -115,6 +118,7 @@ pub struct StopJob {
 impl Method for StopJob {
     const NAME: &'static str = "stop_job";
     const SUMMARY: &'static str = "Cancels a durable job of the caller that is not over. A run that is under way commits nothing.";
+    const READS: bool = false;
     const ERRORS: &'static [i32] = &[code::NOT_FOUND];
     type Result = Stopped;
 }
@@ -133,6 +137,7 @@ pub struct RetryJob {
 impl Method for RetryJob {
     const NAME: &'static str = "retry_job";
     const SUMMARY: &'static str = "Runs a dead or cancelled job of the caller again, with its script as it is now. The job has `max_tries` tries again.";
+    const READS: bool = false;
     const ERRORS: &'static [i32] = code::OF_SUBMISSIONS;
     type Result = Retried;
 }
@@ -162,6 +167,7 @@ pub struct RetryDead {
 impl Method for RetryDead {
     const NAME: &'static str = "retry_dead";
     const SUMMARY: &'static str = "Counts the circle's dead jobs, deliveries too; or runs them again, each as `retry_job` does, if they are no more than were seen.";
+    const READS: bool = false;
     const ERRORS: &'static [i32] = &[code::TIMEOUT, code::CANCELLED, code::CONFLICT];
     type Result = RetriedDead;
 }

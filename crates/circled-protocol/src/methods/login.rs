@@ -29,6 +29,7 @@ pub struct FetchNonce {
 impl Method for FetchNonce {
     const NAME: &'static str = "fetch_nonce";
     const SUMMARY: &'static str = "Returns the login text, or what else the scheme has to be signed. To log in, sign it and call `authenticate`.";
+    const READS: bool = false;
     type Result = String;
 }
 
@@ -57,6 +58,7 @@ impl Method for Authenticate {
     const NAME: &'static str = "authenticate";
     const SUMMARY: &'static str =
         "Logs the session in, with a signature over what `fetch_nonce` returned.";
+    const READS: bool = false;
     const ERRORS: &'static [i32] = &[code::UNAVAILABLE];
     type Result = bool;
 }
@@ -69,6 +71,7 @@ pub struct Whoami {}
 impl Method for Whoami {
     const NAME: &'static str = "whoami";
     const SUMMARY: &'static str = "Returns who the caller is in this session.";
+    const READS: bool = true;
     type Result = Identity;
 }
 

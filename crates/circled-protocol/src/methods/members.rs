@@ -25,6 +25,7 @@ impl AddMember {
 impl Method for AddMember {
     const NAME: &'static str = "add_member";
     const SUMMARY: &'static str = "Makes the holder of a key a member of the circle.";
+    const READS: bool = false;
     const ERRORS: &'static [i32] = code::OF_CHANGES;
     type Result = Added;
 }
@@ -44,6 +45,7 @@ impl Method for RemoveMember {
     const NAME: &'static str = "remove_member";
     const SUMMARY: &'static str =
         "Removes a member of the circle, at once and in all their sessions.";
+    const READS: bool = false;
     const ERRORS: &'static [i32] = code::OF_CHANGES;
     type Result = Removed;
 }
@@ -56,6 +58,7 @@ pub struct ListMembers {}
 impl Method for ListMembers {
     const NAME: &'static str = "list_members";
     const SUMMARY: &'static str = "Lists the members of the circle.";
+    const READS: bool = true;
     const ERRORS: &'static [i32] = code::OF_CHANGES;
     type Result = Members;
 }

@@ -43,6 +43,8 @@ pub trait Method: Serialize {
     const NAME: &'static str;
     /// One sentence about what it does.
     const SUMMARY: &'static str;
+    /// True if it changes nothing, neither in the circle nor in the session. A client whose reply was lost can ask it again.
+    const READS: bool;
     /// The codes of its own errors, beside those that any method with its requirement has.
     const ERRORS: &'static [i32] = &[];
     /// The result.

@@ -18,6 +18,7 @@ impl Method for Prove {
     const NAME: &'static str = "prove";
     const SUMMARY: &'static str =
         "Proves that this server speaks for the circle, before the client signs anything.";
+    const READS: bool = true;
     const ERRORS: &'static [i32] = &[code::NOT_FOUND];
     type Result = Proof;
 }

@@ -39,6 +39,7 @@ impl Method for Play<'_> {
     const NAME: &'static str = "play";
     const SUMMARY: &'static str =
         "Plays a script: runs its source as the caller, in the session's circle.";
+    const READS: bool = false;
     const ERRORS: &'static [i32] = code::OF_RUNS;
     type Result = Played;
 }
@@ -76,6 +77,7 @@ pub struct CallScript<'a> {
 impl Method for CallScript<'_> {
     const NAME: &'static str = "call";
     const SUMMARY: &'static str = "Calls a named script of the circle: runs it as the caller.";
+    const READS: bool = false;
     const ERRORS: &'static [i32] = code::OF_NAMED;
     type Result = Called;
 }

@@ -27,6 +27,7 @@ impl Method for PutScript {
     const NAME: &'static str = "put_script";
     const SUMMARY: &'static str =
         "Puts a script under a name, if it compiles. Its version is the SHA-256 of its source.";
+    const READS: bool = false;
     const ERRORS: &'static [i32] = code::OF_RUNS;
     type Result = ScriptPut;
 }
@@ -43,6 +44,7 @@ impl Method for CheckScript {
     const NAME: &'static str = "check_script";
     const SUMMARY: &'static str =
         "Compiles a script. The error, if there is one, is that of put_script.";
+    const READS: bool = true;
     const ERRORS: &'static [i32] = code::OF_RUNS;
     type Result = ScriptChecked;
 }
@@ -61,6 +63,7 @@ pub struct GetScript {
 impl Method for GetScript {
     const NAME: &'static str = "get_script";
     const SUMMARY: &'static str = "Returns a named script of the circle.";
+    const READS: bool = true;
     const ERRORS: &'static [i32] = code::OF_NAMED;
     type Result = Script;
 }
@@ -73,6 +76,7 @@ pub struct ListScripts {}
 impl Method for ListScripts {
     const NAME: &'static str = "list_scripts";
     const SUMMARY: &'static str = "Lists the circle's named scripts, sorted by name.";
+    const READS: bool = true;
     const ERRORS: &'static [i32] = code::OF_CHANGES;
     type Result = Scripts;
 }
@@ -91,6 +95,7 @@ pub struct DeleteScript {
 impl Method for DeleteScript {
     const NAME: &'static str = "delete_script";
     const SUMMARY: &'static str = "Deletes a named script with all its versions.";
+    const READS: bool = false;
     const ERRORS: &'static [i32] = code::OF_CHANGES;
     type Result = Deleted;
 }

@@ -27,6 +27,7 @@ impl Method for StoreList {
     const NAME: &'static str = "store_list";
     const SUMMARY: &'static str =
         "Lists keys of the circle's store with their values, sorted by key.";
+    const READS: bool = true;
     const ERRORS: &'static [i32] = code::OF_CHANGES;
     type Result = StorePage;
 }
@@ -42,6 +43,7 @@ pub struct StoreGet {
 impl Method for StoreGet {
     const NAME: &'static str = "store_get";
     const SUMMARY: &'static str = "Returns the value of a key of the circle's store.";
+    const READS: bool = true;
     const ERRORS: &'static [i32] = code::OF_NAMED;
     type Result = StoreEntry;
 }
@@ -81,6 +83,7 @@ pub struct Usage {}
 impl Method for Usage {
     const NAME: &'static str = "usage";
     const SUMMARY: &'static str = "Returns how much the circle has: keys, bytes, events and jobs.";
+    const READS: bool = true;
     type Result = CircleUsage;
 }
 

@@ -37,6 +37,7 @@ pub struct Watch<'a> {
 impl Method for Watch<'_> {
     const NAME: &'static str = "watch";
     const SUMMARY: &'static str = "Watches what a script that only reads returns: other values come as notifications `value`. `unsubscribe` ends it.";
+    const READS: bool = false;
     const ERRORS: &'static [i32] = code::OF_NAMED;
     type Result = Watched;
 }

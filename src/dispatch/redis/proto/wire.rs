@@ -89,7 +89,7 @@ impl From<Address> for Play<'static> {
 
 #[cfg(test)]
 mod tests {
-    use std::{borrow::Cow, time::Duration};
+    use std::{borrow::Cow, collections::BTreeSet, time::Duration};
 
     use circled_protocol::{
         CallRule, DeviceSecretKey, FailureKind, JobId, Permission, Role, SecretKey, WriteOp,
@@ -97,7 +97,7 @@ mod tests {
             AddDeviceKey, AddMember, KeysTouched, MoreEffects, PutScript, RunEffects, WriteEffect,
         },
     };
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::Play;
     use crate::{
@@ -197,7 +197,7 @@ mod tests {
             name: "greet".into(),
             version: Some("aa".into()),
         };
-        for (form, job) in [
+        let jobs = [
             (
                 "play_with_effects",
                 JobSpec {
@@ -271,7 +271,28 @@ mod tests {
                 change(Procedure::RemoveDeviceKey { pubkey: device }),
             ),
             ("list_device_keys", change(Procedure::ListDeviceKeys)),
-        ] {
+        ];
+        let procedures = jobs.iter().filter_map(|(_, job)| match &job.task {
+            Task::Procedure(procedure) => Some(json!(procedure)),
+            Task::Source(_) | Task::Named { .. } | Task::Pinned(_) | Task::Query { .. } => None,
+        });
+        let name = |procedure: Value| match procedure.as_object() {
+            Some(table) => table.keys().next().unwrap().clone(),
+            None => procedure.as_str().unwrap().to_owned(),
+        };
+        let procedures: BTreeSet<String> = procedures.map(name).collect();
+        // Serde's error lists all of them.
+        let all = circled_json::from_str::<Procedure>("\"none\"")
+            .unwrap_err()
+            .to_string();
+        let all: BTreeSet<String> = all
+            .split('`')
+            .skip(3)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(procedures, all, "each procedure has a form here");
+        for (form, job) in jobs {
             let written = serde_json::to_string(&Play::new(&job, "gateway")).unwrap();
             golden::check_json(form, &written, &["", "/job"], |text| {
                 let play: Play<'_> = circled_json::borrowed(text).ok()?;
