@@ -104,6 +104,11 @@ impl Settings {
 }
 
 impl Loaded {
+    /// Returns the lines of each `[[circle]]` as TOML writes them, without the secrets in it.
+    pub fn circles(&self) -> impl Iterator<Item = Vec<String>> {
+        self.settings.circle.iter().map(circles::lines)
+    }
+
     /// Reads the settings from all layers.
     fn of(
         layers: Layers,

@@ -46,7 +46,7 @@ use crate::{
     config,
     dispatch::{self, Dispatcher, Role, Scripts, StartError},
     memory::MemoryBudget,
-    rpc::{DeviceSessions, Limits, Quotas, Shared, WatchLimits, Watches},
+    rpc::{DeviceSessions, Quotas, Shared, Watches},
     session::{self, Registry},
     shares::Bounds,
     turns::Turns,
@@ -161,7 +161,10 @@ impl Server {
             access,
             circles: RecentKeys::default(),
             callers: RecentKeys::default(),
-            watches: Watches::new(dispatcher.clone(), watch_limits(settings)),
+            watches: Watches::new(
+                dispatcher.clone(),
+                settings.session.watch_limits(&settings.circles),
+            ),
             device_sessions: DeviceSessions::new(dispatcher.clone()),
             dispatcher,
             nonce_ttl: settings.auth.nonce_ttl.get(),
@@ -171,13 +174,7 @@ impl Server {
             // Each session has at most one request that waits.
             long_requests: Turns::new(settings.session.long_places(), usize::MAX),
             log_reads: Turns::new(settings.session.log_reads.get(), usize::MAX),
-            limits: Limits {
-                max_batch: settings.session.max_batch.get(),
-                max_reply: settings.session.max_reply.get(),
-                max_in_flight: settings.session.max_in_flight.get(),
-                anonymous_in_flight: settings.session.anonymous_in_flight.get(),
-                max_subscriptions: settings.session.max_subscriptions.get(),
-            },
+            limits: settings.session.limits(),
             quotas: Quotas::new(&settings.limits, std::time::Instant::now()),
         });
         let memory = MemoryBudget::new("server.max_buffered", settings.server.max_buffered.get());
@@ -383,16 +380,6 @@ fn admin_connections(settings: &config::Settings, files: OpenFiles) -> usize {
     settings.server.max_admin_connections.get().min(most)
 }
 
-/// Returns the bounds of live queries.
-fn watch_limits(settings: &config::Settings) -> WatchLimits {
-    WatchLimits {
-        max_watches: settings.session.max_watches.get(),
-        watch_reads: settings.session.watch_reads.get(),
-        max_queries: settings.circles.max_queries.get(),
-        query_bytes: settings.circles.query_bytes.get(),
-    }
-}
-
 /// Returns the settings of the backend, which gets some of the reserved files.
 fn dispatch(settings: &config::Settings, files: OpenFiles) -> dispatch::Settings {
     let mut dispatch = settings.dispatch.clone();
@@ -455,15 +442,8 @@ fn with_console(routes: Router) -> Router {
 
 /// Builds the executor with the limits of the settings.
 pub(crate) fn executor(settings: &config::Settings, access: Arc<Access>) -> Executor {
-    let circles = &settings.circles;
-    let own = circle::Settings {
-        max_members: circles.max_members.get(),
-        max_device_keys: settings.auth.max_device_keys.get(),
-        max_guest_device_keys: settings.auth.max_guest_device_keys.get(),
-        max_scripts: circles.max_scripts.get(),
-        script_versions: circles.script_versions.get(),
-        requests_for: settings.dispatch.requests_for.get(),
-    };
+    let requests_for = settings.dispatch.requests_for.get();
+    let own = circle::Settings::new(&settings.circles, &settings.auth, requests_for);
     Executor::new(settings.script.clone(), own, access)
 }
 

@@ -1,14 +1,14 @@
 //! Decides which circles are served, and what a caller may do in them.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     num::NonZeroUsize,
     sync::Arc,
 };
 
 use arc_swap::ArcSwap;
 use circled_protocol::{Grant, PublicKey, Role, Vocabulary};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use super::SecretSource;
@@ -43,7 +43,7 @@ pub struct CirclesSettings {
 }
 
 /// One `[[circle]]` of the settings.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Circle {
     /// The circle's own key, whose holder is its owner.
@@ -52,26 +52,33 @@ pub struct Circle {
     #[serde(default)]
     pub members: Vec<PublicKey>,
     /// The circle's own rule; without it, the one of `[circles]` applies.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub play: Option<Rule>,
     /// The circle's own rule, like `play`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<Rule>,
     /// The circle's own rule, like `play`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscribe: Option<Rule>,
     /// The circle's own rule, like `play`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manage: Option<Rule>,
     /// The webhook secrets of this circle alone, by provider. They replace the provider's own secrets.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, Vec<SecretSource>>,
     /// The owner's grant for this server's key.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<Grant>,
     /// The circle's number in the settings file, from 0.
     #[serde(skip)]
     pub number: usize,
+}
+
+impl Circle {
+    /// Returns the keys that the settings list, each with the role that its list gives.
+    fn listed(&self) -> impl Iterator<Item = (PublicKey, Role)> {
+        self.members.iter().map(|member| (*member, Role::Member))
+    }
 }
 
 /// A rule of the settings: the callers that may do something.
@@ -155,7 +162,8 @@ pub struct Change {
 #[derive(Debug, Clone)]
 struct CircleRules {
     rules: Rules,
-    members: HashSet<PublicKey>,
+    /// The roles that the settings give.
+    members: HashMap<PublicKey, Role>,
 }
 
 /// The least role for each action; `None`: no login.
@@ -174,6 +182,12 @@ impl std::fmt::Display for Rule {
             Self::Anyone => "anyone",
             Self::Least(role) => role.name(),
         })
+    }
+}
+
+impl Serialize for Rule {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -233,7 +247,11 @@ impl Access {
     pub fn fixed_members(&self, circle: &PublicKey) -> Vec<PublicKey> {
         let policy = self.0.load();
         let members = policy.members(circle);
-        let mut members: Vec<_> = members.into_iter().flatten().copied().collect();
+        let mut members: Vec<_> = members
+            .into_iter()
+            .flat_map(HashMap::keys)
+            .copied()
+            .collect();
         members.sort_by_key(|member| *member.as_bytes());
         members
     }
@@ -273,11 +291,14 @@ impl Policy {
                 circle.subscribe.unwrap_or(common.subscribe),
                 circle.manage.unwrap_or(common.manage),
             );
-            let members = HashSet::new();
+            let members = HashMap::new();
             let configured = configured
                 .entry(circle.key)
                 .or_insert(CircleRules { rules, members });
-            configured.members.extend(&circle.members);
+            for (member, role) in circle.listed() {
+                let held = configured.members.entry(member).or_insert(role);
+                *held = role.max(*held);
+            }
         }
         let common_rules = rules(common.play, common.call, common.subscribe, common.manage);
         Self {
@@ -292,21 +313,18 @@ impl Policy {
         self.open || self.circles.contains_key(circle)
     }
 
-    fn members(&self, circle: &PublicKey) -> Option<&HashSet<PublicKey>> {
+    fn members(&self, circle: &PublicKey) -> Option<&HashMap<PublicKey, Role>> {
         self.circles
             .get(circle)
             .map(|configured| &configured.members)
     }
 
     fn fixed_role(&self, circle: &PublicKey, key: &PublicKey) -> Role {
-        let members = self.members(circle);
         if key == circle {
-            Role::Owner
-        } else if members.is_some_and(|members| members.contains(key)) {
-            Role::Member
-        } else {
-            Role::Guest
+            return Role::Owner;
         }
+        let listed = self.members(circle).and_then(|members| members.get(key));
+        listed.copied().unwrap_or(Role::Guest)
     }
 
     fn needs(&self, circle: &PublicKey, action: Action) -> Option<Role> {
@@ -343,12 +361,18 @@ fn digest(open: bool, common: Rules, circles: &HashMap<PublicKey, CircleRules>) 
     let mut circles: Vec<_> = circles.collect();
     circles.sort_unstable_by_key(|(circle, _)| *circle.as_bytes());
     for (circle, configured) in circles {
-        let mut members: Vec<_> = configured.members.iter().map(PublicKey::as_bytes).collect();
-        members.sort_unstable();
+        let mut members: Vec<_> = configured.members.iter().collect();
+        members.sort_unstable_by_key(|(member, _)| *member.as_bytes());
         hash.update(circle.as_bytes());
         hash.update(rules(configured.rules));
         hash.update(members.len().to_be_bytes());
-        members.iter().for_each(|member| hash.update(member));
+        for (member, role) in members {
+            hash.update(member.as_bytes());
+            // Earlier versions know only this role in the settings, and have the same digest.
+            if *role != Role::Member {
+                hash.update(role.name());
+            }
+        }
     }
     hex::encode(&hash.finalize()[..8]).into()
 }
@@ -358,7 +382,7 @@ impl Change {
     pub fn narrows(&self, circle: &PublicKey) -> bool {
         let Self { before, after } = self;
         let stricter = |action| after.needs(circle, action) > before.needs(circle, action);
-        let stays = |member: &PublicKey| {
+        let stays = |(member, _): (&PublicKey, &Role)| {
             after.fixed_role(circle, member) >= before.fixed_role(circle, member)
         };
         before.serves(circle) && !after.serves(circle)
@@ -366,7 +390,7 @@ impl Change {
             || !before.members(circle).into_iter().flatten().all(stays)
     }
 
-    /// Returns true if the settings give `circle` other members than before.
+    /// Returns true if the settings give `circle` other members than before, or other roles.
     pub fn changes_members(&self, circle: &PublicKey) -> bool {
         let members = |policy: &Policy| policy.members(circle).cloned().unwrap_or_default();
         members(&self.before) != members(&self.after)

@@ -3,7 +3,7 @@
 use std::{fmt, io, path::Path, str::FromStr};
 
 use circled_protocol::is_secret_key;
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::files;
 
@@ -225,6 +225,12 @@ impl fmt::Display for SecretSource {
     }
 }
 
+impl Serialize for SecretSource {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl FromStr for SecretSource {
     type Err = InvalidSecretSource;
 
@@ -406,7 +412,8 @@ mod tests {
     #[test]
     fn a_secret_never_prints_itself() {
         let literal = source("hunter2-hunter2");
-        for text in [format!("{literal:?}"), literal.to_string()] {
+        let written = json!(literal).to_string();
+        for text in [format!("{literal:?}"), literal.to_string(), written] {
             assert!(!text.contains("hunter2"), "{text}");
         }
         assert_eq!(source("env:NAME").to_string(), "env:NAME");

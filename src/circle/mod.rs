@@ -31,7 +31,10 @@ pub use scripts::{
 
 use std::time::Duration;
 
-use crate::store::{Transaction, WriteError};
+use crate::{
+    auth,
+    store::{Transaction, WriteError},
+};
 
 /// The most names that are listed: all of them, because the setting may have been larger once.
 const ALL: usize = u32::MAX as usize;
@@ -51,6 +54,24 @@ pub struct Settings {
     pub script_versions: usize,
     /// The time for which the replies to requests are kept.
     pub requests_for: Duration,
+}
+
+impl Settings {
+    /// Collects the limits from the settings of several sections.
+    pub fn new(
+        circles: &auth::CirclesSettings,
+        auth: &auth::Settings,
+        requests_for: Duration,
+    ) -> Self {
+        Self {
+            max_members: circles.max_members.get(),
+            max_device_keys: auth.max_device_keys.get(),
+            max_guest_device_keys: auth.max_guest_device_keys.get(),
+            max_scripts: circles.max_scripts.get(),
+            script_versions: circles.script_versions.get(),
+            requests_for,
+        }
+    }
 }
 
 /// Returns the source of the newest version of a script, for `import`.

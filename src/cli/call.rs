@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{
-    login::{Login, ScriptSource, exit_codes},
     play::{OF_RUNS, RunOptions, print_played},
+    with_login::{Login, ScriptSource, exit_codes},
 };
 
 const EXAMPLES: &str = "\

@@ -9,13 +9,10 @@ use std::{
 use clap::{Args, Subcommand};
 
 use super::{
-    ConfigFile, environment,
-    grant::toml_of,
-    mistakes,
+    ConfigFile, environment, mistakes,
     output::{remark, stdout},
 };
 use crate::{
-    auth::Circle,
     config::{Entry, Loaded, Mistake, Problems, Settings},
     dispatch::settings::Backend,
     server::SetUp,
@@ -125,40 +122,10 @@ fn show(loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {
     else {
         return Ok(());
     };
-    for Circle {
-        key,
-        members,
-        play,
-        call,
-        subscribe,
-        manage,
-        secrets,
-        grant,
-        number: _,
-    } in &loaded.settings.circle
-    {
-        let members: Vec<String> = members.iter().map(ToString::to_string).collect();
-        writeln!(
-            out,
-            "\n[[circle]]  # {source}\nkey = \"{key}\"\nmembers = {members:?}"
-        )?;
-        let rules = [
-            ("play", play),
-            ("call", call),
-            ("subscribe", subscribe),
-            ("manage", manage),
-        ];
-        for (action, rule) in rules {
-            if let Some(rule) = rule {
-                writeln!(out, "{action} = \"{rule}\"")?;
-            }
-        }
-        for (provider, sources) in secrets {
-            let sources: Vec<String> = sources.iter().map(ToString::to_string).collect();
-            writeln!(out, "secrets.{provider} = {sources:?}")?;
-        }
-        if let Some(grant) = grant {
-            writeln!(out, "{}", toml_of(grant))?;
+    for lines in loaded.circles() {
+        writeln!(out, "\n[[circle]]  # {source}")?;
+        for line in lines {
+            writeln!(out, "{line}")?;
         }
     }
     Ok(())

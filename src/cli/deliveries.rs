@@ -9,9 +9,9 @@ use serde_json::json;
 
 use super::{
     jobs::{first_line, print_pretty},
-    login::{Login, exit_codes, print_json, print_text},
     output::remark,
     script::{print_line, seconds},
+    with_login::{Login, exit_codes, print_json, print_text},
 };
 
 const NO_DELIVERY: (u8, &str) = (8, "there is no such delivery");

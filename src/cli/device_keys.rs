@@ -16,7 +16,7 @@ use circled_protocol::{DeviceSecretKey, Origin, PublicKey};
 use form_urlencoded::{byte_serialize, parse};
 use http::Uri;
 
-use super::login::LoginKey;
+use super::with_login::LoginKey;
 
 /// A device key that is kept.
 #[derive(Debug, PartialEq, Eq)]

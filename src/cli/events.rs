@@ -15,9 +15,9 @@ use tokio::time::timeout;
 
 use super::{
     client_runtime,
-    login::{Login, LoginKey, exit_codes, print_json},
     output::{remark, stdout},
     script::{print_line, seconds},
+    with_login::{Login, LoginKey, exit_codes, print_json},
 };
 
 /// The time without events after which the log counts as printed. Its last event may be for somebody else, and then

@@ -6,7 +6,7 @@ use circled_client::Error;
 use circled_protocol::{PublicKey, RpcError, code};
 use unicode_width::UnicodeWidthChar;
 
-use super::login::ScriptSource;
+use super::with_login::ScriptSource;
 
 /// The characters of a long line that are shown on each side of a column.
 const AROUND: usize = 60;

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{
-    login::{duration, print_json, read_key},
     output::{remark, stdout},
+    with_login::{duration, print_json, read_key},
 };
 
 const EXAMPLES: &str = "\

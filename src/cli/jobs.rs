@@ -24,9 +24,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    login::{Login, LoginOptions, TOO_SLOW, exit_codes, print_json, print_text, unreadable},
     output::{remark, stdout},
     script::{print_line, seconds},
+    with_login::{Login, LoginOptions, TOO_SLOW, exit_codes, print_json, print_text, unreadable},
 };
 use retry::Retry;
 use server_jobs::{JobsAddress, JobsSource};

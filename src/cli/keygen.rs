@@ -13,8 +13,8 @@ use circled_protocol::SecretKey;
 use clap::Args;
 
 use super::{
-    login::{check_key_file, read_key},
     output::{remark, stdout},
+    with_login::{check_key_file, read_key},
 };
 
 const EXAMPLES: &str = "\

@@ -10,9 +10,9 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{
-    login::{Login, TOO_SLOW, exit_codes},
     output::{remark, stdout},
     script::{print_line, seconds},
+    with_login::{Login, TOO_SLOW, exit_codes},
 };
 
 const EXAMPLES: &str = "\

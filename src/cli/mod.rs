@@ -13,7 +13,6 @@ mod health;
 mod http;
 mod jobs;
 mod keygen;
-mod log_in;
 mod logging;
 mod login;
 mod members;
@@ -28,6 +27,7 @@ mod signals;
 mod usage;
 mod watch;
 mod webhook;
+mod with_login;
 mod worker;
 
 use std::{
@@ -74,7 +74,7 @@ enum Command {
     Worker(worker::Worker),
     Keygen(keygen::Keygen),
     Grant(grant::Grant),
-    Login(log_in::LogIn),
+    Login(login::LogIn),
     Play(play::Play),
     Repl(repl::Repl),
     Script(script::Scripts),

@@ -14,11 +14,11 @@ use clap::Args;
 use serde_json::Value;
 
 use super::{
-    login::{
+    output::remark,
+    with_login::{
         Login, ScriptSource, duration, exit_codes, json_value, milliseconds, print_logs,
         print_text, read_script, unreadable,
     },
-    output::remark,
 };
 
 /// The exit codes of commands that run a script.

@@ -26,10 +26,10 @@ use serde_json::Value;
 use super::{
     explain::printable,
     jobs,
-    login::{Login, LoginKey, ScriptSource, print_json},
     output::{remark, stdout},
     play::print_played,
     script,
+    with_login::{Login, LoginKey, ScriptSource, print_json},
 };
 use connection::{Ended, ReplConnection};
 use helper::Prompt;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use circled_protocol::{
-    CallRule,
+    CallRule, Role, Vocabulary,
     methods::{PutScript, Script, ScriptEntry},
 };
 use clap::{Args, Subcommand};
@@ -16,10 +16,10 @@ use serde_json::json;
 
 use super::{
     explain::printable,
-    login::{
+    output::{remark, stdout},
+    with_login::{
         Login, ScriptSource, TOO_SLOW, exit_codes, print_json, print_text, read_script, unreadable,
     },
-    output::{remark, stdout},
 };
 
 const EXAMPLES: &str = "\
@@ -50,8 +50,7 @@ enum Command {
         /// Put it only if this is the newest version.
         #[arg(long, value_name = "VERSION")]
         if_version: Option<String>,
-        /// The least role of its callers, in place of the circle's rule: owner, member, guest, or auto for the circle's rule again.
-        #[arg(long, value_name = "ROLE")]
+        #[arg(long, value_name = "ROLE", help = call_help())]
         call: Option<CallRule>,
     },
     /// Compile a script without putting it. Prints the version that it would have.
@@ -152,6 +151,14 @@ impl Scripts {
             ),
         }
     }
+}
+
+fn call_help() -> String {
+    let roles: Vec<_> = Role::ALL.iter().rev().map(|role| role.name()).collect();
+    format!(
+        "The least role of its callers, in place of the circle's rule: {}, or auto for the circle's rule again",
+        roles.join(", ")
+    )
 }
 
 fn put(

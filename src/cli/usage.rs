@@ -9,8 +9,8 @@ use circled_protocol::methods::CircleUsage;
 use clap::Args;
 
 use super::{
-    login::{Login, TOO_SLOW, exit_codes},
     output::stdout,
+    with_login::{Login, TOO_SLOW, exit_codes},
 };
 
 const EXAMPLES: &str = "\

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::{
     client_runtime,
     events::remark_connection,
-    login::{Login, LoginKey, exit_codes, json_value, print_json},
     output::{remark, stdout},
+    with_login::{Login, LoginKey, exit_codes, json_value, print_json},
 };
 
 const EXAMPLES: &str = "\

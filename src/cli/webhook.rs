@@ -18,8 +18,8 @@ use super::{
     ConfigFile, client_runtime,
     explain::printable,
     http::{Answer, send},
-    login::MAX_SENT,
     output::{remark, stdout},
+    with_login::MAX_SENT,
 };
 use crate::{
     auth::SecretSource,
@@ -63,8 +63,7 @@ enum Command {
 struct Send {
     /// The address: `http://host:port/webhooks/<provider>/<circle_pk>`, or https://
     url: String,
-    /// The provider: stripe, idenfy, github, shopify, slack, standard, or one of the settings file.
-    #[arg(long)]
+    #[arg(long, help = format!("The provider: {}, or one of the settings file", preset_names()))]
     provider: String,
     /// The secret to sign with: itself, env:NAME or file:PATH.
     #[arg(long, value_name = "SECRET")]
@@ -164,16 +163,11 @@ impl Send {
         }
         match Preset::from_str(&self.provider, false) {
             Ok(preset) => Ok(preset.description()),
-            Err(_) => {
-                let presets = Preset::value_variants().iter();
-                let presets = presets.filter_map(ValueEnum::to_possible_value);
-                let presets: Vec<_> = presets.map(|preset| preset.get_name().to_owned()).collect();
-                bail!(
-                    "there is no provider {:?}: it is neither a preset ({}) nor in the settings (--config)",
-                    self.provider,
-                    presets.join(", ")
-                )
-            }
+            Err(_) => bail!(
+                "there is no provider {:?}: it is neither a preset ({}) nor in the settings (--config)",
+                self.provider,
+                preset_names()
+            ),
         }
     }
 
@@ -204,6 +198,11 @@ impl Send {
         }
         Ok(body)
     }
+}
+
+fn preset_names() -> String {
+    let names = Preset::all().iter().map(|preset| preset.name());
+    names.collect::<Vec<_>>().join(", ")
 }
 
 fn help(answer: &Answer) -> Option<&'static str> {

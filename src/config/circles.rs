@@ -6,6 +6,7 @@ use circled_protocol::PublicKey;
 use serde_json::{Map, Value as Json, json};
 
 use super::{
+    hidden::shown,
     key,
     misfit::{Misfit, Tried, try_out},
 };
@@ -123,6 +124,17 @@ impl Circles {
             message: message.to_owned(),
         });
     }
+}
+
+/// Returns the lines of a `[[circle]]` as TOML writes them, without the secrets in it.
+pub(super) fn lines(circle: &Circle) -> Vec<String> {
+    let table = json!(circle);
+    let members = table.as_object().into_iter().flatten();
+    let line = |(name, value): (&String, &Json)| {
+        let value = shown(&format!("{KEY}[0].{name}"), value);
+        format!("{name} = {value}")
+    };
+    members.map(line).collect()
 }
 
 #[cfg(test)]

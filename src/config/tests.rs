@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use super::*;
+use crate::field_names::field_names;
 
 fn load(toml: &str, environment: &[(&str, &str)]) -> Result<Loaded, String> {
     let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
@@ -365,5 +366,58 @@ fn no_complaint_has_a_secret_in_it() {
             let problems = load("", &[(name, value)]).unwrap_err();
             assert!(!problems.contains("canary1!"), "{name}: {problems}");
         }
+    }
+}
+
+/// Secrets are found by their type: it refuses what stands for a secret.
+#[test]
+fn no_secret_is_shown() {
+    let defaults = Settings::load(None, []).unwrap();
+    let keys = defaults.entries.iter().map(|entry| entry.key.clone());
+    let of_provider = webhooks::ProviderSettings::keys().into_iter();
+    let keys = keys.chain(of_provider.map(|name| format!("webhooks.acme.{name}")));
+    let of_circle = field_names::<auth::Circle>().iter();
+    let keys = keys.chain(of_circle.map(|name| format!("circle.{name}")));
+    let mut secrets = Vec::new();
+    for key in keys {
+        let toml = |value: &str| match key.strip_prefix("circle.") {
+            Some(name) => format!(
+                "[[circle]]\nkey = \"0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798\"\n{name} = {value}"
+            ),
+            None => format!("webhooks.acme.signed = \"{{body}}\"\n{key} = {value}"),
+        };
+        for shape in [
+            "\"_\"",
+            "[\"_\"]",
+            "{ stripe = \"_\" }",
+            "{ stripe = [\"_\"] }",
+        ] {
+            let Err(refused) = load(&toml(&shape.replace('_', "***")), &[]) else {
+                continue;
+            };
+            if !refused.contains("in place of a secret") {
+                continue;
+            }
+            let shown = match load(&toml(&shape.replace('_', "hunter2-hunter2")), &[]) {
+                Ok(loaded) => {
+                    let circles: Vec<_> = loaded.circles().collect();
+                    format!("{:?} {circles:?}", loaded.entries)
+                }
+                Err(refused) => refused,
+            };
+            assert!(!shown.contains("hunter2"), "{key}: {shown}");
+            secrets.push(key.clone());
+        }
+    }
+    for known in [
+        "server.key",
+        "webhooks.acme.secrets",
+        "webhooks.acme.get_tokens",
+        "circle.secrets",
+    ] {
+        assert!(
+            secrets.iter().any(|key| key == known),
+            "{known}: {secrets:?}"
+        );
     }
 }

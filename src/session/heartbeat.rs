@@ -123,14 +123,20 @@ impl Heartbeat {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::Document;
 
     fn heartbeat(start: Instant) -> Heartbeat {
-        let settings: Settings = circled_json::from_value(serde_json::json!({
-            "max_message": "1MiB", "max_batch": 1, "max_reply": "1MiB", "max_in_flight": 1, "long_requests": 1, "log_reads": 1, "max_subscriptions": 1, "max_watches": 1, "watch_reads": "1KiB", "ping_interval": "25s", "pong_timeout": "10s",
-            "login_deadline": "60s", "max_sessions": 1, "max_sessions_per_address": 1, "outbound_queue": 1,
-            "max_buffered": "1MiB", "anonymous_buffered": "1MiB", "anonymous_buffered_per_address": "1MiB", "anonymous_buffered_in_all": "1MiB", "anonymous_message": "1MiB", "anonymous_in_flight": 1, "max_buffered_per_address": "1MiB", "write_timeout": "10s",
-        }))
-        .unwrap();
+        let defaults = Document::read(include_str!("../../config/default.toml")).unwrap();
+        let mut session = defaults.values["session"].clone();
+        for (key, value) in [
+            ("ping_interval", "25s"),
+            ("pong_timeout", "10s"),
+            ("login_deadline", "60s"),
+            ("write_timeout", "10s"),
+        ] {
+            session[key] = value.into();
+        }
+        let settings: Settings = circled_json::from_value(session).unwrap();
         Heartbeat::new(&settings, start)
     }
 

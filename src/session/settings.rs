@@ -4,7 +4,11 @@ use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Deserializer, de::Error};
 
-use crate::units::{PositiveDuration, Size, size};
+use crate::{
+    auth::CirclesSettings,
+    rpc::{Limits, WatchLimits},
+    units::{PositiveDuration, Size, size},
+};
 
 /// The `[session]` settings.
 #[derive(Debug, Clone, Deserialize)]
@@ -63,6 +67,27 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Returns the limits of a session's requests.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            max_batch: self.max_batch.get(),
+            max_reply: self.max_reply.get(),
+            max_in_flight: self.max_in_flight.get(),
+            anonymous_in_flight: self.anonymous_in_flight.get(),
+            max_subscriptions: self.max_subscriptions.get(),
+        }
+    }
+
+    /// Returns the bounds of live queries.
+    pub(crate) fn watch_limits(&self, circles: &CirclesSettings) -> WatchLimits {
+        WatchLimits {
+            max_watches: self.max_watches.get(),
+            watch_reads: self.watch_reads.get(),
+            max_queries: circles.max_queries.get(),
+            query_bytes: circles.query_bytes.get(),
+        }
+    }
+
     /// Returns the value of [`Self::long_requests`] on this machine.
     pub(crate) fn long_places(&self) -> usize {
         if self.long_requests > 0 {

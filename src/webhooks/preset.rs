@@ -36,6 +36,12 @@ impl Preset {
         Self::value_variants()
     }
 
+    /// Returns the name in the settings.
+    pub fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
     /// Returns the description of the service's signatures and requests.
     pub fn description(self) -> Description {
         self.without(&[])
@@ -86,6 +92,22 @@ mod tests {
             let scheme = preset.description().scheme();
             assert!(scheme.is_ok(), "{preset:?}: {scheme:?}");
         }
+    }
+
+    #[test]
+    fn every_preset_is_documented() {
+        let names: Vec<String> = Preset::all().iter().map(|preset| preset.name()).collect();
+        let settings = include_str!("../../config/default.toml").replace("\n# ", " ");
+        let listed = format!(" Presets: {} (", names.join(", "));
+        assert!(settings.contains(&listed), "config/default.toml:{listed}");
+        let guide = include_str!("../../docs/WEBHOOKS.md");
+        let table = guide.split("\n| preset | ").nth(1).unwrap();
+        let rows = table
+            .lines()
+            .skip(2)
+            .map_while(|row| row.strip_prefix("| `"));
+        let rows: Vec<_> = rows.filter_map(|row| row.split('`').next()).collect();
+        assert_eq!(rows, names, "docs/WEBHOOKS.md");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The words in results and errors.
 
-use crate::vocabulary::vocabulary;
+use crate::{Vocabulary as _, vocabulary::vocabulary};
 
 vocabulary! {
     /// The role of a caller in a circle. A later role may do all that an earlier one may.
@@ -31,12 +31,7 @@ vocabulary! {
 impl CallRule {
     /// Returns the least role that may call the script; nothing if the circle's rule decides.
     pub fn role(self) -> Option<Role> {
-        match self {
-            Self::Auto => None,
-            Self::Guest => Some(Role::Guest),
-            Self::Member => Some(Role::Member),
-            Self::Owner => Some(Role::Owner),
-        }
+        self.name().parse().ok()
     }
 }
 
@@ -133,5 +128,17 @@ vocabulary! {
         BadId = "bad_id",
         /// The key is not a device's of anyone here.
         UnknownDevice = "unknown_device",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_can_require_every_role() {
+        let rules = CallRule::ALL.iter().map(|rule| rule.role());
+        let roles = Role::ALL.iter().copied().map(Some);
+        assert!(rules.eq([None].into_iter().chain(roles)));
     }
 }

@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
-        login::{Login, TOO_SLOW, exit_codes, print_json, print_text, unreadable},
         output::{remark, stdout},
+        with_login::{Login, TOO_SLOW, exit_codes, print_json, print_text, unreadable},
     },
     EXAMPLES, Filter, KeyOption, all, list_some, pages,
     server_jobs::JobsAddress,

@@ -13,11 +13,11 @@ use serde_json::Value;
 
 use super::{
     super::{
-        login::{
+        output::remark,
+        with_login::{
             Login, ScriptSource, TOO_SLOW, exit_codes, json_value, print_text, read_script,
             unreadable,
         },
-        output::remark,
     },
     EXAMPLES,
 };

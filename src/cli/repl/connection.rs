@@ -5,7 +5,7 @@ use std::{cell::RefCell, io, time::Duration};
 use circled_client::{Client, Error, Options};
 use tokio::{runtime::Runtime, signal::ctrl_c, time::timeout};
 
-use crate::cli::login::{Login, LoginKey};
+use crate::cli::with_login::{Login, LoginKey};
 
 /// The time that a completion may take.
 const COMPLETION_TIME: Duration = Duration::from_secs(1);

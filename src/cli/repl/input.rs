@@ -101,8 +101,8 @@ pub(super) fn wanted(text: &str) -> Option<Wanted<'_>> {
             }
             let function = before.trim_end().strip_suffix('(')?.trim_end();
             let method = word_before(function);
-            let of_store = is_store(function.strip_suffix(method)?);
-            (of_store && KEYED.contains(&method)).then_some(Wanted::Key(typed))
+            // All functions of `store` that take a text first take a key, or the beginning of one.
+            is_store(function.strip_suffix(method)?).then_some(Wanted::Key(typed))
         }
         None | Some(Open::Bracket(_) | Open::Interpolation) => {
             let word = word_before(text);
@@ -125,9 +125,6 @@ pub(super) fn wanted(text: &str) -> Option<Wanted<'_>> {
         ) => None,
     }
 }
-
-/// The functions of `store` whose first argument is a key, or the beginning of one.
-const KEYED: [&str; 6] = ["get", "has", "set", "delete", "incr", "keys"];
 
 fn is_store(text: &str) -> bool {
     let receiver = text.trim_end().strip_suffix('.').map(str::trim_end);
@@ -293,6 +290,7 @@ mod tests {
             ("let a = store . has ( \"", Some(Wanted::Key(""))),
             ("f(store.keys(\"a/b", Some(Wanted::Key("a/b"))),
             ("`${ store.set(\"x", Some(Wanted::Key("x"))),
+            ("store.ttl(\"x", Some(Wanted::Key("x"))),
             ("store.get(\"a\", \"", None),
             ("other.get(\"", None),
             ("restore.get(\"", None),

@@ -177,6 +177,8 @@ fn beginning<'a>(names: impl Iterator<Item = &'a str>, prefix: &str) -> Vec<Stri
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use rhai::Engine;
 
     use super::*;
@@ -188,6 +190,24 @@ mod tests {
         assert_eq!(of_the_language("CALL"), ["CALLER_ID", "CALLER_ROLE"]);
         assert_eq!(of_the_prompt("c"), ["call"]);
         assert!(of_the_language("unheard").is_empty());
+    }
+
+    #[test]
+    fn every_function_of_the_store_is_completed() {
+        let natives = include_str!("../../script/natives/store.rs");
+        let mut names = BTreeSet::new();
+        for native in natives.split("native!(module, pure: true, \"").skip(1) {
+            let (name, function) = native.split_once('"').unwrap();
+            names.insert(format!("{name}("));
+            // The prompt completes any text that comes first as a key.
+            let (_, first) = function.split_once("_: &mut Store, ").unwrap();
+            let takes_key = first.trim_start_matches('_').starts_with("key: ");
+            assert!(
+                takes_key || first.starts_with("prefix: ") || first.starts_with("options: Map"),
+                "{name}"
+            );
+        }
+        assert_eq!(names.iter().collect::<Vec<_>>(), STORE);
     }
 
     /// Checks that Rhai has each method: a missing function is another error than wrong arguments.
