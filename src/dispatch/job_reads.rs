@@ -151,6 +151,18 @@ impl<T> ReservedRead<T> {
     }
 }
 
+impl<T> ReservedRead<Option<T>> {
+    /// Ends the read if it has found nothing.
+    pub fn transpose(self) -> Option<ReservedRead<T>> {
+        Some(ReservedRead {
+            found: self.found?,
+            answer: self.answer,
+            read: self.read,
+            permit: self.permit,
+        })
+    }
+}
+
 impl<T: Serialize> Serialize for ReservedRead<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.found.serialize(serializer)

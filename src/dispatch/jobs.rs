@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use circled_protocol::{JobId, JobStatus, PublicKey};
+use circled_protocol::{JobId, JobStatus, PublicKey, methods::JobInput};
 use serde_json::value::RawValue;
 use tokio::task::spawn_blocking;
 
@@ -11,7 +11,7 @@ use super::{
     job_reads::{JobRead, JobReadError, JobReads, ReservedRead},
     retry::Rerun,
     retry_dead::DeadJobs,
-    submission::Input,
+    submission::{self, Input},
 };
 use crate::{circle::Caller, memory::MemoryBudget, script, store::Unavailable};
 
@@ -343,24 +343,51 @@ impl Jobs {
         viewer: Viewer,
         memory: &MemoryBudget,
     ) -> Result<Option<ReservedRead<Box<RawValue>>>, JobReadError> {
+        let read = self.kept_input_in(circle, id, viewer, memory, submission::payload);
+        Ok(read.await?.transpose())
+    }
+
+    /// Returns what the caller of a job has submitted, if it is one and that is kept; with room in this budget for an answer
+    /// with it.
+    ///
+    /// # Errors
+    /// It can't be read, or there is no room for it.
+    pub async fn submitted_in(
+        self,
+        circle: PublicKey,
+        id: JobId,
+        viewer: Viewer,
+        memory: &MemoryBudget,
+    ) -> Result<ReservedRead<Option<JobInput<Box<RawValue>>>>, JobReadError> {
+        self.kept_input_in(circle, id, viewer, memory, submission::submitted)
+            .await
+    }
+
+    /// Returns what `look` finds in the stored input of a job, if there is one.
+    async fn kept_input_in<T: Send + 'static>(
+        self,
+        circle: PublicKey,
+        id: JobId,
+        viewer: Viewer,
+        memory: &MemoryBudget,
+        look: fn(&[u8]) -> Option<T>,
+    ) -> Result<ReservedRead<Option<T>>, JobReadError> {
         let pending = self.begin_read(circle, viewer, memory).await;
         match self.backend {
             JobsBackend::Embedded(jobs) => {
                 blocking(move || {
-                    let Some(bytes) = jobs.size_in(JobPart::Input, &circle, id)? else {
-                        return Ok(None);
-                    };
-                    let read = pending.reserve(bytes)?;
-                    let found = jobs.payload_in(&circle, id)?;
-                    Ok(found.map(|found| read.map(|()| found)))
+                    let bytes = jobs.size_in(JobPart::Input, &circle, id)?;
+                    let read = pending.reserve(bytes.unwrap_or_default())?;
+                    let found = jobs.kept_input_in(&circle, id, look)?;
+                    Ok(read.map(|()| found))
                 })
                 .await
             }
             JobsBackend::Redis(jobs) => {
                 let bytes = jobs.size_in(JobPart::Input, circle, id).await?;
                 let read = pending.reserve(bytes)?;
-                let found = jobs.payload_in(circle, id).await?;
-                Ok(found.map(|found| read.map(|()| found)))
+                let found = jobs.kept_input_in(circle, id, look).await?;
+                Ok(read.map(|()| found))
             }
         }
     }

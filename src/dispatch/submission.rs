@@ -2,9 +2,9 @@
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
-use circled_protocol::{DeviceKey, JobId, PublicKey};
+use circled_protocol::{DeviceKey, JobId, PublicKey, methods::JobInput};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::{
     Value,
     value::{RawValue, to_raw_value},
@@ -213,6 +213,30 @@ pub(super) fn payload(kept: &[u8]) -> Option<Box<RawValue>> {
 
     let input: Input = circled_json::from_slice(kept).ok()?;
     Some(input.event.payload)
+}
+
+/// Returns what a caller has submitted, from a stored input; nothing for a delivery.
+pub(super) fn submitted(kept: &[u8]) -> Option<JobInput<Box<RawValue>>> {
+    #[derive(Deserialize)]
+    struct Input {
+        event: Option<IgnoredAny>,
+        args: Option<Box<RawValue>>,
+        script: Option<Script>,
+    }
+
+    #[derive(Deserialize)]
+    struct Script {
+        name: Option<IgnoredAny>,
+        source: String,
+    }
+
+    let input: Input = circled_json::from_slice(kept).ok()?;
+    // Who calls a script by its name need not be one who may read it.
+    let script = input.script.filter(|script| script.name.is_none());
+    input.event.is_none().then(|| JobInput {
+        script: script.map(|script| script.source),
+        args: input.args,
+    })
 }
 
 impl std::fmt::Debug for Input {

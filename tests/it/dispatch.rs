@@ -8,4 +8,5 @@ mod redis;
 mod retry_dead;
 mod same;
 mod shares;
+mod submitted;
 mod usage;

@@ -651,7 +651,7 @@ async fn a_server_describes_itself() {
     delete_script(name, if_version?)
     fetch_nonce(pubkey?, scheme?, address?, chain_id?)
     get_delivery(job_id)
-    get_job(job_id, wait?)
+    get_job(job_id, wait?, input?)
     get_script(name, version?)
     list_deliveries(provider?, limit?, cursor?, status?)
     list_device_keys()

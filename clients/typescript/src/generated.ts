@@ -961,6 +961,10 @@ export interface Job {
    * The bytes of what it runs on: `args` or the delivery, and the script. Only in lists.
    */
   input_bytes?: number | null;
+  /**
+   * What was submitted. Only of `get_job` that asks for it; missing for a delivery, and if it is kept no more.
+   */
+  input?: JobInput | null;
 }
 /**
  * The error of a job.
@@ -982,6 +986,19 @@ export interface JobError {
    * Column in the line, from 1.
    */
   column?: number | null;
+}
+/**
+ * What a job was submitted with.
+ */
+export interface JobInput {
+  /**
+   * The script, if it was submitted as a source.
+   */
+  script?: string | null;
+  /**
+   * The script's ARGS.
+   */
+  args?: Json;
 }
 /**
  * A page of jobs.
@@ -1482,6 +1499,10 @@ export interface GetJobParams {
    * The milliseconds to wait for its end; at most `dispatch.job_timeout`.
    */
   wait?: number | null;
+  /**
+   * Tells what was submitted, too.
+   */
+  input?: boolean;
 }
 /**
  * The parameters of `list_jobs`.

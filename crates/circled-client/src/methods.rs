@@ -236,6 +236,7 @@ impl Client {
         let get = GetJob {
             job_id: job_id.to_string(),
             wait: None,
+            input: false,
         };
         self.request(&get).await
     }
@@ -248,6 +249,7 @@ impl Client {
         let get = GetJob {
             job_id: job_id.to_string(),
             wait: Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+            input: false,
         };
         self.request(&get).await
     }

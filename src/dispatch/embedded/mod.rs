@@ -15,7 +15,6 @@ mod waiting_by_caller;
 
 use std::{sync::Arc, time::Duration};
 
-use serde_json::value::RawValue;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +38,7 @@ use super::{
     jobs::{JobPart, ListedJobs},
     retry::{self, Rerun},
     retry_dead::DeadJobs,
-    submission::{self, Input, JobRequest, Submission},
+    submission::{Input, JobRequest, Submission},
 };
 use crate::{
     circle::{self, Caller, Compiler, DeviceRecord, Executor, Pinned},
@@ -384,14 +383,15 @@ impl JobStore {
         self.max_page
     }
 
-    /// Returns the payload of a delivery's job.
-    pub(super) fn payload_in(
+    /// Returns what `read` finds in the stored input of a job.
+    pub(super) fn kept_input_in<T>(
         &self,
         circle: &PublicKey,
         id: JobId,
-    ) -> Result<Option<Box<RawValue>>, Unavailable> {
+        read: fn(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>, Unavailable> {
         let input = self.store.read(Table::Inputs, circle, id.as_bytes())?;
-        Ok(input.and_then(|input| submission::payload(&input)))
+        Ok(input.and_then(|input| read(&input)))
     }
 
     pub(super) fn input_in(

@@ -43,6 +43,7 @@ impl JobRecord {
             error: self.error,
             logs: self.logs,
             input_bytes: None,
+            input: None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use circled_protocol::{InvalidJobId, JobId, PublicKey};
+use circled_protocol::{InvalidJobId, JobId, PublicKey, methods::JobInput};
 
 use super::runs::{Raw, limit_exceeded, unavailable};
 use crate::{
@@ -74,6 +74,16 @@ impl AskedJob {
         let jobs = self.shared.dispatcher.jobs();
         let payload = jobs.payload_in(self.circle, self.id, self.viewer(), memory);
         payload.await?.ok_or_else(no_delivery)
+    }
+
+    /// Returns what was submitted, if the job isn't a delivery's and that is kept.
+    pub(super) async fn submitted(
+        &self,
+        memory: &MemoryBudget,
+    ) -> Result<ReservedRead<Option<JobInput<Raw>>>, Error> {
+        let jobs = self.shared.dispatcher.jobs();
+        let read = jobs.submitted_in(self.circle, self.id, self.viewer(), memory);
+        Ok(read.await?)
     }
 
     async fn find(

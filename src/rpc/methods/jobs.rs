@@ -155,20 +155,43 @@ impl Call for GetJob {
         let until = Instant::now() + wait.min(asked.shared.dispatcher.job_timeout());
         Ok(read_reply(async move {
             admitted.confirm(&asked.shared, asked.circle).await?;
-            if wait.is_zero() {
-                return Ok(shown(asked.read(&memory).await?));
-            }
-            let dispatcher = &asked.shared.dispatcher;
-            // Listen first, so that no change is missed between the read of the job and the next event.
-            let feed = dispatcher.listen(asked.circle).await;
-            let feed = feed.map_err(|Unavailable| unavailable())?;
-            tokio::select! {
-                read = end(&asked, &memory, feed, until) => read,
-                // The dispatcher's end stops waiting callers, too.
-                () = dispatcher.halted() => Err(Error::Cancelled),
+            let job = if wait.is_zero() {
+                shown(asked.read(&memory).await?)
+            } else {
+                let dispatcher = &asked.shared.dispatcher;
+                // Listen first, so that no change is missed between the read of the job and the next event.
+                let feed = dispatcher.listen(asked.circle).await;
+                let feed = feed.map_err(|Unavailable| unavailable())?;
+                tokio::select! {
+                    read = end(&asked, &memory, feed, until) => read?,
+                    // The dispatcher's end stops waiting callers, too.
+                    () = dispatcher.halted() => return Err(Error::Cancelled),
+                }
+            };
+            match params.input {
+                true => with_input(&asked, &memory, job).await,
+                false => Ok(job),
             }
         }))
     }
+}
+
+/// Adds what was submitted to a job.
+async fn with_input(
+    asked: &AskedJob,
+    memory: &MemoryBudget,
+    mut job: ReservedRead<Job<Raw>>,
+) -> Result<ReservedRead<Job<Raw>>, Error> {
+    // One permit to read at a time.
+    let room = job.answer.take();
+    let job = job.into_found();
+    let mut read = asked.submitted(memory).await?;
+    match (&mut read.answer, room) {
+        (Some(answer), Some(room)) => answer.absorb(room),
+        (answer @ None, room) => *answer = room,
+        (Some(_), None) => {}
+    }
+    Ok(read.map(|input| Job { input, ..job }))
 }
 
 fn shown(read: ReservedRead<(JobRecord, bool)>) -> ReservedRead<Job<Raw>> {

@@ -69,6 +69,13 @@ pub struct GetJob {
     /// The milliseconds to wait for its end; at most `dispatch.job_timeout`.
     #[serde(default, deserialize_with = "circled_json::whole")]
     pub wait: Option<u64>,
+    /// Tells what was submitted, too.
+    #[serde(
+        default,
+        deserialize_with = "circled_json::or_default",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub input: bool,
 }
 
 impl Method for GetJob {
@@ -244,6 +251,23 @@ pub struct Job<V = Json> {
     /// The bytes of what it runs on: `args` or the delivery, and the script. Only in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_bytes: Option<u64>,
+    /// What was submitted. Only of `get_job` that asks for it; missing for a delivery, and if it is kept no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<JobInput>")]
+    pub input: Option<JobInput<V>>,
+}
+
+/// What a job was submitted with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "JobInput")]
+pub struct JobInput<V = Json> {
+    /// The script, if it was submitted as a source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<String>,
+    /// The script's ARGS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Value>")]
+    pub args: Option<V>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]

@@ -12,7 +12,6 @@ use circled_protocol::{
 use fred::types::Value;
 use futures_util::future::{BoxFuture, FutureExt, try_join_all};
 use jiff::Timestamp;
-use serde_json::value::RawValue;
 
 use crate::{
     circle::Caller,
@@ -30,7 +29,7 @@ use crate::{
             worker::Committer,
         },
         retry::Rerun,
-        submission::{self, Input},
+        submission::Input,
     },
     store::{CommitError, Effects, Unavailable},
 };
@@ -392,15 +391,16 @@ impl RedisJobs {
         self.committer.durable.max_page.get()
     }
 
-    /// Returns the payload of a delivery's job.
-    pub(in crate::dispatch) async fn payload_in(
+    /// Returns what `read` finds in the stored input of a circle's job.
+    pub(in crate::dispatch) async fn kept_input_in<T>(
         &self,
         circle: PublicKey,
         id: JobId,
-    ) -> Result<Option<Box<RawValue>>, Unavailable> {
-        let stored = self.kept_input_in(circle, id).await?;
+        read: fn(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>, Unavailable> {
+        let stored = self.stored_input_in(circle, id).await?;
         let stored = stored.as_ref().and_then(Value::as_bytes);
-        Ok(stored.and_then(submission::payload))
+        Ok(stored.and_then(read))
     }
 
     /// Returns the input of a circle's job, if it can be read.
@@ -409,12 +409,12 @@ impl RedisJobs {
         circle: PublicKey,
         id: JobId,
     ) -> Result<Option<Input>, Unavailable> {
-        let stored = self.kept_input_in(circle, id).await?;
+        let stored = self.stored_input_in(circle, id).await?;
         let stored = stored.as_ref().and_then(Value::as_bytes);
         Ok(stored.and_then(|stored| circled_json::from_slice(stored).ok()))
     }
 
-    async fn kept_input_in(
+    async fn stored_input_in(
         &self,
         circle: PublicKey,
         id: JobId,
