@@ -168,6 +168,23 @@ test("several queries are live at once, with their values, errors and commits; a
   assert.equal(await page.getByRole("region", { name: /^Query/ }).count(), 2);
 });
 
+test("a link shows the queries that it has, once each, and leaves out what is none", async () => {
+  const query = { script: "ARGS", args: "{ }" };
+  const wrong = [
+    { script: "1", args: "{bad" },
+    { script: "1", args: " " },
+    { script: 7 },
+    { name: "a", args: 1 },
+    null,
+    3,
+  ];
+  const link = JSON.stringify([...wrong, query, query, { name: "visits" }, { args: "{ }", script: "ARGS" }]);
+  const page = await open(owner, `live/queries?w=${encodeURIComponent(link)}`);
+  await page.getByRole("region", { name: "Query visits" }).getByText("live").waitFor();
+  await page.getByRole("region", { name: "Query ARGS" }).getByText("live").waitFor();
+  assert.equal(await page.getByRole("region", { name: /^Query/ }).count(), 2);
+});
+
 test("a member who may call and not play watches named scripts; a guest sees why there is nothing", async () => {
   const page = await open(member, "live/queries");
   assert.equal(await page.getByLabel("Watch", { exact: true }).inputValue(), "name");
