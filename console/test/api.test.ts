@@ -13,7 +13,7 @@ import type { Browser, Page } from "playwright-core";
 import { command } from "../src/pages/api/command.js";
 import { snippets } from "../src/pages/api/snippets.js";
 import { go, look, Profile, startBrowser } from "./harness/browser.js";
-import { ConsoleServer } from "./harness/server.js";
+import { ConsoleServer, eventually } from "./harness/server.js";
 
 const HOSTILE = "<script>alert('1')</script>\u202e\u0007 $(id) `id` \"";
 
@@ -51,6 +51,12 @@ async function open(key: SecretKey, at: string): Promise<Page> {
   await go(page, `#/${owner.pubkey}/overview`);
   await go(page, `#/${owner.pubkey}/${at}`);
   return page;
+}
+
+/** What a test has put into a page, to hold a request. */
+interface Hold {
+  readonly frames: string[];
+  release: () => void;
 }
 
 const called = (page: Page) => page.getByRole("region", { name: "The call" });
@@ -123,6 +129,49 @@ test("a subscription that was begun shows what comes, until it is ended", async 
   await called(page).getByText("9007199254740993").waitFor();
   await called(page).getByRole("button", { name: "Unsubscribe" }).click();
   await called(page).getByRole("button", { name: "Unsubscribe" }).waitFor({ state: "detached" });
+});
+
+test("a subscription ends with the page that has begun it, also if it begins later than that", async () => {
+  const page = await open(owner, "api/watch");
+  await page.getByLabel(/^script/).fill("let held = 1; held");
+  // The request is held until the page is another one.
+  await page.evaluate(() => {
+    const { send } = WebSocket.prototype;
+    const frames: string[] = [];
+    const hold = Object.assign(globalThis as unknown as Hold, { frames, release: () => {} });
+    WebSocket.prototype.send = function (data) {
+      frames.push(String(data));
+      if (!String(data).includes("held")) return send.call(this, data);
+      this.addEventListener("message", (event) => frames.push(event.data));
+      hold.release = () => send.call(this, data);
+    };
+  });
+  await callIt(page);
+  await go(page, `#/${owner.pubkey}/api/whoami`);
+  await page.getByRole("form", { name: "Call whoami" }).waitFor();
+  await page.evaluate(() => (globalThis as unknown as Hold).release());
+  await eventually("the end of the subscription", async () => {
+    const texts = await page.evaluate(() => (globalThis as unknown as Hold).frames);
+    const frames = texts.map((text) => JSON.parse(text));
+    const { id } = frames.find(({ params }) => params?.script?.includes("held"));
+    const begun = frames.find((frame) => frame.id === id && frame.result)?.result.subscription;
+    return frames.some(({ method, params }) => begun && method === "unsubscribe" && params.subscription === begun);
+  });
+});
+
+test("the address has no parameters that are long, or prove who calls", async () => {
+  const page = await open(owner, "api/play");
+  await page.getByLabel("script").fill("1");
+  const hasParams = () => page.url().includes("params=");
+  await eventually("parameters in the address", hasParams);
+  await page.getByLabel("script").fill(`"${"a".repeat(2048)}"`);
+  await eventually("an address without parameters", () => !hasParams());
+  await callIt(page);
+  await called(page).getByText("ok").waitFor();
+  const params = encodeURIComponent('{ "challenge": "00" }');
+  await open(owner, `api/prove?params=${params}`);
+  await page.getByRole("form", { name: "Call prove" }).waitFor();
+  await eventually("an address without parameters", () => !hasParams());
 });
 
 test("a guest sees all methods, and calls what a role permits", async () => {
@@ -241,4 +290,16 @@ test("the commands and programs do what they say", async (t) => {
   );
   const proto = snippets("play", JSON.parse('{"args":{"__proto__":1}}'), url, circle)[1]?.code ?? "";
   assert.ok(proto.includes('{ ["__proto__"]: 1 }'));
+});
+
+test("a subscription that is lost with its connection can't be ended", async () => {
+  const page = await open(owner, "api/watch");
+  await page.getByLabel(/^script/).fill("1");
+  await callIt(page);
+  const end = called(page).getByRole("button", { name: "Unsubscribe" });
+  await end.waitFor();
+  for (const [, profile] of await Promise.all(pages.values())) profile.expected = /WebSocket|Failed to load|ERR_/;
+  await server.kill();
+  await end.waitFor({ state: "detached" });
+  await server.restart();
 });

@@ -36,12 +36,13 @@ export class Exchange {
   });
   readonly #unlisten: () => void;
   #id: Json | undefined;
+  #isClosed = false;
 
   constructor(circle: Circle, method: string, params: { [name: string]: Json }) {
     this.#circle = circle;
     const expected = stringify(params);
     const begun = performance.now();
-    this.#unlisten = listenToWire((way, text) => {
+    const unlisten = listenToWire((way, text) => {
       if (way === "sent" && text.includes(`"${method}"`)) {
         const message = parse(text) as Message;
         if (message.method !== method || stringify(message.params ?? {}) !== expected || this.#call.peek().received)
@@ -50,12 +51,23 @@ export class Exchange {
         this.#set({ sent: text });
       } else if (way === "received") this.#onText(text);
     });
+    // A subscription ends with its connection.
+    const unfollow = circle.subscribe(({ phase }) => {
+      if (phase !== "ready" && this.#call.peek().subscription) this.#set({ subscription: undefined });
+    });
+    this.#unlisten = () => {
+      unlisten();
+      unfollow();
+    };
     const request = circle.request as (method: string, params: unknown) => Promise<unknown>;
     request
       .call(circle, method, params)
-      .catch((error) => {
-        if (!this.#call.peek().received) this.#set({ error });
-      })
+      .then(
+        (result) => this.#isClosed && this.#unsubscribe(subscriptionOf(result)),
+        (error) => {
+          if (!this.#call.peek().received) this.#set({ error });
+        },
+      )
       .then(() => {
         this.#set({ took: performance.now() - begun });
         if (!this.#call.peek().subscription) this.#unlisten();
@@ -66,13 +78,17 @@ export class Exchange {
     return this.#call;
   }
 
-  /** Ends the subscription that it has begun, if there is one. */
+  /** Ends the subscription that it has begun, or begins with a reply that is still to come. */
   close(): void {
+    this.#isClosed = true;
     this.#unlisten();
     const { subscription } = this.#call.peek();
-    if (subscription === undefined) return;
     this.#set({ subscription: undefined });
-    this.#circle.request("unsubscribe", { subscription }).catch(() => {});
+    this.#unsubscribe(subscription);
+  }
+
+  #unsubscribe(subscription: string | undefined): void {
+    if (subscription !== undefined) this.#circle.request("unsubscribe", { subscription }).catch(() => {});
   }
 
   #onText(text: string): void {
@@ -80,8 +96,7 @@ export class Exchange {
     if (received === undefined && this.#id !== undefined && text.includes('"id"')) {
       const { id, result } = parse(text) as Message;
       if (id !== this.#id) return;
-      const begun = (result as Message | null)?.subscription;
-      this.#set({ received: text, subscription: typeof begun === "string" ? begun : undefined });
+      this.#set({ received: text, subscription: subscriptionOf(result) });
     } else if (subscription !== undefined && text.includes('"subscription"')) {
       const { params } = parse(text) as Message;
       if ((params as Message | null)?.subscription !== subscription) return;
@@ -92,4 +107,10 @@ export class Exchange {
   #set(change: Partial<Call>): void {
     this.#call.value = { ...this.#call.peek(), ...change };
   }
+}
+
+/** Returns the subscription that a result has begun, if it has. */
+function subscriptionOf(result: unknown): string | undefined {
+  const begun = (result as Message | null | undefined)?.subscription;
+  return typeof begun === "string" ? begun : undefined;
 }

@@ -1,3 +1,4 @@
+import { useSignal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 import { isLocked, UnlockButton } from "../../frame/account.js";
 import { href, route, setQuery } from "../../router.js";
@@ -20,6 +21,14 @@ function scopeOf({ "x-scope": scope = "any" }: Method): string {
   return scope === "none" ? ". Not by a device key" : `. Scope of a device key: ${scope}`;
 }
 
+/** The longest parameters that are in the address. */
+const LONGEST_LINK = 2048;
+
+/** Says if parameters may be in the address. Proofs of who calls never are. */
+function mayLink(method: string, text: string): boolean {
+  return text.length <= LONGEST_LINK && method !== "authenticate" && method !== "prove";
+}
+
 /** A method: what it does, its parameters, and calls of it. */
 export function MethodPanel({ session, method, api }: { session: Session; method: Method; api: Api }) {
   const linked = route.value.query.get("params") ?? "";
@@ -27,8 +36,8 @@ export function MethodPanel({ session, method, api }: { session: Session; method
   const [isRaw, setRaw] = useState(first instanceof Error);
   const [fields, setFields] = useState<Fields>(() => (first instanceof Error ? {} : toFields(first, method, api)));
   const [raw, setRawText] = useState(linked);
-  const [exchange, setExchange] = useState<Exchange>();
-  useEffect(() => () => exchange?.close(), [exchange]);
+  const exchange = useSignal<Exchange | undefined>(undefined);
+  useEffect(() => () => exchange.peek()?.close(), []);
   const isWrong = method.params.some((param) => faultOf(fields[param.name] ?? "", inputOf(param, api)));
   const text = isRaw ? raw : fromFields(fields, method, api);
   const params = isRaw || !isWrong ? readParams(text) : new Error("a field is wrong");
@@ -37,7 +46,7 @@ export function MethodPanel({ session, method, api }: { session: Session; method
   );
   const why = whyNot(session, method);
   useEffect(() => {
-    if (!(params instanceof Error)) setQuery({ params: text });
+    if (!(params instanceof Error)) setQuery({ params: mayLink(method.name, text) ? text : undefined });
   }, [text]);
   const toRaw = () => {
     setRawText(pretty(text));
@@ -50,7 +59,8 @@ export function MethodPanel({ session, method, api }: { session: Session; method
   const change = (name: string, value: string) => setFields((before) => ({ ...before, [name]: value }));
   const call = () => {
     if (params instanceof Error || why) return;
-    setExchange(new Exchange(session.circle, method.name, params));
+    exchange.peek()?.close();
+    exchange.value = new Exchange(session.circle, method.name, params);
   };
   const needs = method["x-needs"] ?? "anyone";
   return (
@@ -103,7 +113,7 @@ export function MethodPanel({ session, method, api }: { session: Session; method
           {lacking && !why && <span class="muted">{lacking.name} is needed</span>}
         </div>
       </form>
-      {exchange && <ExchangeView key={exchange.call.peek().sent} exchange={exchange} />}
+      {exchange.value && <ExchangeView key={exchange.value.call.peek().sent} exchange={exchange.value} />}
       {params instanceof Error ? (
         <ErrorNote error={isRaw ? undefined : params} />
       ) : (
