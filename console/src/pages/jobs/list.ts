@@ -99,11 +99,16 @@ export class JobList {
   put(jobs: Iterable<Job>): void {
     for (const job of jobs) {
       this.#told.set(job.job_id, job);
-      const edge = this.#sources.find(({ ofDeliveries }) => ofDeliveries === isDelivery(job))?.edge;
-      if (!this.#wanted.wants(job)) this.#jobs.delete(job.job_id);
-      else if (this.#jobs.has(job.job_id) || (edge !== undefined && job.job_id > edge)) this.#jobs.set(job.job_id, job);
+      this.#take(job);
     }
     this.#timer ??= setTimeout(() => this.#show(), Math.max(PAUSE, 5 * this.#cost));
+  }
+
+  /** Shows a job as it is now, if it is wanted, and no page that is still to come will have it. */
+  #take(job: Job): void {
+    const edge = this.#sources.find(({ ofDeliveries }) => ofDeliveries === isDelivery(job))?.edge;
+    if (!this.#wanted.wants(job)) this.#jobs.delete(job.job_id);
+    else if (this.#jobs.has(job.job_id) || (edge !== undefined && job.job_id > edge)) this.#jobs.set(job.job_id, job);
   }
 
   async #follow(): Promise<void> {
@@ -146,12 +151,11 @@ export class JobList {
         this.#told.clear();
         const page = await source.load(source.cursor, signal);
         if (signal.aborted) return;
-        for (const job of page.jobs) {
-          const now = this.#told.get(job.job_id) ?? job;
-          if (this.#wanted.wants(now)) this.#jobs.set(job.job_id, now);
-        }
         source.cursor = page.cursor ?? undefined;
         source.edge = page.cursor ?? ALL;
+        for (const job of page.jobs) if (this.#wanted.wants(job)) this.#jobs.set(job.job_id, job);
+        // It may have come after the page was read.
+        for (const job of this.#told.values()) this.#take(job);
         this.#show();
       }
       this.state.value = { isLoading: false, isDone: this.#isDone() };
@@ -174,6 +178,8 @@ export class JobList {
   #show(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
+    // When it begins anew, what was shown stays until there is something else.
+    if (this.#sources.every(({ edge }) => edge === NOTHING_YET)) return;
     const start = performance.now();
     this.rows.value = this.#shown().sort((a, b) => (a.job_id < b.job_id ? 1 : -1));
     this.#cost = performance.now() - start;
