@@ -79,6 +79,7 @@ mod tests {
             data_dir: folder.path().to_owned(),
             min_free: 0,
             write_queue: Size::new(1 << 20).unwrap(),
+            memtables: Size::new(16 << 20).unwrap(),
             cache: 1 << 20,
             open_files: 64,
             max_requests: 1 << 20,

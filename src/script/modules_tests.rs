@@ -26,6 +26,7 @@ const STORE: Settings = Settings {
     max_range_delete: 100,
     max_events: NonZeroUsize::new(3).unwrap(),
     event_log: NonZeroUsize::new(100).unwrap(),
+    event_log_bytes: Size::new(1 << 20).unwrap(),
     events_waiting: Size::new(1 << 20).unwrap(),
     events_waiting_in_all: Size::new(1 << 20).unwrap(),
     max_event: 20,

@@ -117,11 +117,14 @@ pub(super) struct StoreChange {
     pub(super) first_expiry: Option<i64>,
 }
 
-/// The numbers of the first event that is kept, and of the next one that is going to be.
+/// The numbers of the first event that is kept, and of the next one that is going to be; and by how many bytes those
+/// from one number on exceed their shares of the log.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct EventNumbers {
     pub(super) first: u64,
     pub(super) next: u64,
+    pub(super) counted_from: u64,
+    pub(super) excess: u64,
 }
 
 impl Circle {

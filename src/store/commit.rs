@@ -20,6 +20,7 @@ use super::{
     log,
     preconditions::Preconditions,
     queue::WriteQueue,
+    room,
     settings::DiskSettings,
     snapshot::Snapshot,
     submitted_job::JobQueue,
@@ -111,7 +112,7 @@ impl Store {
             hub: Hub::new(&limits),
             failed: CancellationToken::new(),
         });
-        let writer = writer::start(disk.clone(), shared.clone())?;
+        let writer = writer::start(disk.clone(), shared.clone(), room::of_one_table(settings))?;
         Ok(Self(Arc::new(Inner {
             disk,
             limits: Arc::new(limits),

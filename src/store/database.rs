@@ -8,17 +8,15 @@ use std::{
     thread,
 };
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, LsmError, PersistMode};
+use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, LsmError, PersistMode};
 
-use super::{settings::DiskSettings, table::Table};
+use super::{room, settings::DiskSettings, table::Table};
 
 /// The keyspace that holds the number of the last write, see [`Watermark`](super::watermark::Watermark).
 const WRITES: &str = "writes";
 pub(super) const LAST_WRITE: &str = "last";
 /// A key in every table: a table that is gone would look like one with nothing in it. No circle's is so short.
 const THERE: &str = "there";
-/// Bytes of one table in memory before they are written out in order.
-const MEMTABLE: u64 = 16 << 20;
 
 /// The reason why the database can't be used.
 pub(super) enum Reason {
@@ -51,7 +49,8 @@ impl Tables {
                 .open()?;
             let keyspace = |name| {
                 database.keyspace(name, || {
-                    KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE)
+                    KeyspaceCreateOptions::default()
+                        .max_memtable_size(room::of_one_table(settings) as u64)
                 })
             };
             let [a, b, c, d, e, f, g, h, i, j] = Table::ALL.map(|table| keyspace(table.name()));
@@ -62,6 +61,23 @@ impl Tables {
             })
         };
         quietly(open).map_err(Reason::Damaged)?.map_err(Reason::of)
+    }
+
+    /// Returns whether memtables are being written out.
+    pub(super) fn are_written_out(&self) -> bool {
+        self.keyspaces()
+            .any(|one| one.tree.sealed_memtable_count() > 0)
+    }
+
+    /// Begins to write out the largest memtable. Returns false if all are empty.
+    pub(super) fn write_out(&self) -> fjall::Result<bool> {
+        let size = |one: &&Keyspace| one.tree.active_memtable().size();
+        let largest = self.keyspaces().max_by_key(size);
+        largest.map_or(Ok(false), Keyspace::rotate_memtable)
+    }
+
+    fn keyspaces(&self) -> impl Iterator<Item = &Keyspace> {
+        self.by_table.iter().chain([&self.writes])
     }
 
     /// Checks that every write up to the number `safe` is there, see [`Watermark`](super::watermark::Watermark).

@@ -10,7 +10,7 @@ use std::{
 };
 
 use circled_protocol::PublicKey;
-use fjall::{Keyspace, PersistMode, Readable};
+use fjall::{Keyspace, PersistMode, Readable, Snapshot};
 
 use super::{
     commit::Scan,
@@ -18,8 +18,9 @@ use super::{
     disk_snapshot::DiskSnapshot,
     error::{OpenError, Unavailable},
     expiring::Clock,
+    room::Room,
     settings::DiskSettings,
-    table::{Record, Table, Value, full},
+    table::{Key, Record, Table, Value, full},
     watermark::Watermark,
 };
 
@@ -33,12 +34,16 @@ const DATABASE: &str = "database";
 /// The file that fjall makes first in a folder of its own.
 const DATABASE_VERSION: &str = "version";
 
+/// Bytes that an entry takes in memory besides its key and value, about.
+const ENTRY: usize = 100;
+
 /// The data folder of one server. No two can have it at once.
 #[derive(Debug)]
 pub struct Disk {
     path: PathBuf,
     min_free: u64,
-    tables: Tables,
+    pub(super) tables: Tables,
+    pub(super) room: Room,
     /// The state after the last write.
     snapshot: RwLock<Arc<DiskSnapshot>>,
     watermark: Watermark,
@@ -99,10 +104,14 @@ impl Disk {
         let watermark = Watermark::open(&path).map_err(on_io)?;
         let last = tables.check(watermark.number()).map_err(refuse)?;
         watermark.set(last).map_err(on_io)?;
+        let room = Room::new(settings);
+        let snapshot = Arc::new(DiskSnapshot::new(tables.database.snapshot()));
+        room.note(0, &snapshot);
         Ok(Self {
             path,
             min_free: settings.min_free as u64,
-            snapshot: RwLock::new(Arc::new(DiskSnapshot::new(tables.database.snapshot()))),
+            room,
+            snapshot: RwLock::new(snapshot),
             tables,
             watermark,
             clock: Clock::default(),
@@ -169,7 +178,8 @@ impl Disk {
         let snapshot = self.snapshot();
         let mut from = from.to_vec();
         'circles: loop {
-            for entry in snapshot.inner().range(self.keyspace(table), from.clone()..) {
+            let range = |inner: &Snapshot| inner.range(self.keyspace(table), from.clone()..);
+            for entry in snapshot.read(range)? {
                 let (key, value) = entry.into_inner().map_err(|error| failed(&error))?;
                 let Some((circle, rest)) = key.split_first_chunk::<{ PublicKey::LENGTH }>() else {
                     continue;
@@ -218,7 +228,7 @@ impl Disk {
         } else {
             (from..=last, self.keyspace(table))
         };
-        let mut entries = snapshot.inner().range(keyspace, range);
+        let mut entries = snapshot.read(|inner| inner.range(keyspace, range))?;
         while let Some(entry) = if newest {
             entries.next_back()
         } else {
@@ -243,7 +253,7 @@ impl Disk {
         }
     }
 
-    /// Writes all of it or nothing, and returns when it is safe. Called by one thread.
+    /// Writes all of it or nothing, and returns when it is safe. Waits for room in memory. Called by one thread.
     pub(super) fn write<'a>(
         &self,
         records: impl Iterator<Item = (&'a PublicKey, &'a Record)>,
@@ -260,6 +270,15 @@ impl Disk {
         if last.is_empty() {
             return Ok(());
         }
+        let size = |(_, _, key): &(Table, _, &Key), value: &&Option<Value>| {
+            ENTRY + key.len() + value.as_ref().map_or(0, |value| value.len())
+        };
+        let bytes = last
+            .iter()
+            .map(|(key, value)| size(key, value))
+            .sum::<usize>();
+        let room = self.wait_for_room(bytes as u64);
+        room.map_err(|error| failed(&error))?;
         for ((table, circle, key), value) in last {
             let (keyspace, key) = (self.keyspace(table), full(circle, key));
             match value {
@@ -275,6 +294,7 @@ impl Disk {
             tracing::warn!(%error, "failed to note how much is safely on disk");
         }
         let snapshot = Arc::new(DiskSnapshot::new(self.tables.database.snapshot()));
+        self.room.note(bytes as u64, &snapshot);
         *self
             .snapshot
             .write()

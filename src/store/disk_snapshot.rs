@@ -5,7 +5,7 @@
 //! shared by all who look before the next write lands. What they find is kept: looking it up again in a log-structured
 //! tree costs several times as much.
 
-use std::sync::OnceLock;
+use std::sync::{OnceLock, PoisonError, RwLock};
 
 use circled_protocol::PublicKey;
 use fjall::{Readable, Snapshot};
@@ -23,7 +23,8 @@ const BYTES: u64 = 1 << 20;
 
 /// A snapshot of the disk, taken after a write.
 pub(super) struct DiskSnapshot {
-    inner: Snapshot,
+    /// Nothing once it is over.
+    inner: RwLock<Option<Snapshot>>,
     cache: OnceLock<ReadCache>,
 }
 
@@ -51,13 +52,23 @@ impl Equivalent<(PublicKey, Key)> for CacheKey<'_> {
 impl DiskSnapshot {
     pub(super) fn new(inner: Snapshot) -> Self {
         Self {
-            inner,
+            inner: RwLock::new(Some(inner)),
             cache: OnceLock::new(),
         }
     }
 
-    pub(super) fn inner(&self) -> &Snapshot {
-        &self.inner
+    /// Calls `read` with it.
+    ///
+    /// # Errors
+    /// It is over.
+    pub(super) fn read<R>(&self, read: impl FnOnce(&Snapshot) -> R) -> Result<R, Unavailable> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        inner.as_ref().map(read).ok_or(Unavailable)
+    }
+
+    /// Ends it: what hasn't been read yet can't be read any more, and the disk needs to keep nothing for it.
+    pub(super) fn end(&self) {
+        *self.inner.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Returns the value of one of a circle's keys.
@@ -69,8 +80,8 @@ impl DiskSnapshot {
         key: &Key,
     ) -> Result<Option<Value>, Unavailable> {
         let find = || {
-            let found = self.inner.get(disk.keyspace(table), full(circle, key));
-            found.map_err(|error| failed(&error))
+            let get = |inner: &Snapshot| inner.get(disk.keyspace(table), full(circle, key));
+            self.read(get)?.map_err(|error| failed(&error))
         };
         // The other tables' entries are looked at once.
         if table != Table::Store {
@@ -90,6 +101,7 @@ impl DiskSnapshot {
 
 impl std::fmt::Debug for DiskSnapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Landed").field(&self.inner.seqno()).finish()
+        let number = self.read(Snapshot::seqno).ok();
+        f.debug_tuple("Landed").field(&number).finish()
     }
 }

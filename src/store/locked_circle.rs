@@ -178,9 +178,13 @@ impl LockedCircle<'_> {
             records.extend(jobs.iter().flat_map(SubmittedJob::records));
             let unnumbered = transaction.take_events();
             if !unnumbered.is_empty() {
-                let most = self.store.limits().event_log.get();
+                let bounds = log::Bounds::new(self.store.limits());
                 let mut events = self.latest.events(disk, &self.key)?;
-                new_events = log::append(unnumbered, &mut events, most, &mut records);
+                let size_of = |key: &Key| {
+                    let stored = now.get(disk, &self.key, Table::Events, key)?;
+                    Ok(stored.map_or(0, |stored| stored.len()))
+                };
+                new_events = log::append(unnumbered, &mut events, bounds, &mut records, size_of)?;
                 numbers = Some(events);
             }
             let writes_store = transaction.writes_store();

@@ -6,6 +6,7 @@ use circled_protocol::PublicKey;
 use jiff::Timestamp;
 
 use super::{
+    Settings,
     circle::EventNumbers,
     disk::Disk,
     disk_snapshot::DiskSnapshot,
@@ -13,13 +14,47 @@ use super::{
     event::NewEvent,
     event_record::{self, EventRecord},
     hub::{Event, Log},
-    table::{Key, Record, Table},
+    table::{Key, Record, Table, Value},
 };
 
 /// The key of a circle's event numbers: of the first event that is stored, and of the next one.
 const NUMBERS: &[u8] = b"events";
-/// Old events that a commit deletes at most, beside as many as it adds.
+/// The key of the numbers of the first event that is counted, and of the next one; and of the bytes by which those between
+/// exceed their shares. It is there once any does.
+const EXCESS: &[u8] = b"excess";
+/// Old events that a commit deletes at most, beside as many as it adds, and as many as its large ones count for.
 const AT_ONCE: u64 = 64;
+
+/// The bounds of a circle's log.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) events: u64,
+    pub(super) bytes: u64,
+}
+
+impl Bounds {
+    pub(super) fn new(limits: &Settings) -> Self {
+        Self {
+            events: limits.event_log.get() as u64,
+            bytes: limits.event_log_bytes.get() as u64,
+        }
+    }
+
+    /// Returns an equal share of the bytes: what an event counts as at least.
+    fn share(self) -> u64 {
+        self.bytes / self.events
+    }
+
+    /// Returns by how much an event with so many bytes exceeds its share.
+    fn excess(self, bytes: usize) -> u64 {
+        (bytes as u64).saturating_sub(self.share())
+    }
+
+    fn are_exceeded(self, events: &EventNumbers) -> bool {
+        let count = events.next - events.first;
+        count > self.events || count * self.share() + events.excess > self.bytes
+    }
+}
 
 /// Returns the numbers of a circle's events.
 pub(super) fn numbers(
@@ -27,53 +62,76 @@ pub(super) fn numbers(
     snapshot: &DiskSnapshot,
     circle: &PublicKey,
 ) -> Result<EventNumbers, Unavailable> {
-    let stored = snapshot.get(disk, circle, Table::Usage, &Key::new(NUMBERS))?;
-    let numbers = stored.and_then(|bytes| {
-        let (first, next) = bytes.split_first_chunk()?;
-        Some(EventNumbers {
-            first: u64::from_be_bytes(*first),
-            next: u64::from_be_bytes(next.try_into().ok()?),
-        })
-    });
-    Ok(numbers.unwrap_or(EventNumbers { first: 1, next: 1 }))
+    let get = |key| snapshot.get(disk, circle, Table::Usage, &Key::new(key));
+    let [first, next] = get(NUMBERS)?.and_then(read_numbers).unwrap_or([1, 1]);
+    let counted = get(EXCESS)?.and_then(read_numbers);
+    // Otherwise, an earlier version has added events, and has counted none.
+    let counted = counted.filter(|[_, to, _]| *to == next);
+    let [counted_from, _, excess] = counted.unwrap_or([next, next, 0]);
+    Ok(EventNumbers {
+        first,
+        next,
+        counted_from,
+        excess,
+    })
 }
 
-/// Gives events their numbers, and adds what is to be written for them.
+/// Reads numbers of 8 bytes each.
+fn read_numbers<const N: usize>(stored: Value) -> Option<[u64; N]> {
+    let (numbers, rest) = stored.as_chunks();
+    let numbers: &[_; N] = numbers.try_into().ok()?;
+    rest.is_empty().then(|| numbers.map(u64::from_be_bytes))
+}
+
+/// Gives events their numbers, and adds what is to be written for them. `size_of` returns the bytes of an earlier one.
 pub(super) fn append(
     new: Vec<NewEvent>,
     events: &mut EventNumbers,
-    most: usize,
+    bounds: Bounds,
     records: &mut Vec<Record>,
-) -> Vec<Arc<Event>> {
+    size_of: impl Fn(&Key) -> Result<usize, Unavailable>,
+) -> Result<Vec<Arc<Event>>, Unavailable> {
     let at = Timestamp::now();
-    let mut events_out = Vec::with_capacity(new.len());
-    let (old, mut spare) = (events.next, AT_ONCE + new.len() as u64);
-    // Where there are more at once than are kept, the first of them aren't.
-    let first = (old + new.len() as u64).saturating_sub(most as u64);
+    let (old, old_excess) = (events.next, events.excess);
+    let (mut encoded, mut events_out) = (Vec::new(), Vec::new());
     for event in &new {
-        let id = events.next;
-        events.next += 1;
         let record = EventRecord::new(event, at);
-        if id >= first {
-            records.push(Record::put(
-                Table::Events,
-                id.to_be_bytes(),
-                record.encode(),
-            ));
-        }
-        events_out.push(record.into_event(id));
+        let bytes = record.encode();
+        events.excess += bounds.excess(bytes.len());
+        encoded.push(bytes);
+        events_out.push(record.into_event(events.next));
+        events.next += 1;
     }
-    while events.first < first.min(old) && spare > 0 {
-        records.push(Record::remove(Table::Events, events.first.to_be_bytes()));
+    // What is new takes the place of so many others at most, where they are small.
+    let added = (events.excess - old_excess) / bounds.share().max(1);
+    let mut spare = AT_ONCE + new.len() as u64 + added;
+    while bounds.are_exceeded(events) && events.first + 1 < events.next && spare > 0 {
+        let id = events.first;
+        let is_counted = id >= events.counted_from && events.excess > 0;
+        let size = if let Some(bytes) = encoded.get(id.wrapping_sub(old) as usize) {
+            bytes.len()
+        } else {
+            let key = Key::new(&id.to_be_bytes());
+            let size = if is_counted { size_of(&key)? } else { 0 };
+            records.push(Record::remove(Table::Events, key));
+            spare -= 1;
+            size
+        };
+        events.excess = events.excess.saturating_sub(bounds.excess(size));
         events.first += 1;
-        spare -= 1;
     }
-    if events.first == old {
-        events.first = events.first.max(first);
+    // Where there are more at once than are kept, the first of them aren't.
+    let kept = (old..).zip(encoded).filter(|(id, _)| *id >= events.first);
+    records.extend(kept.map(|(id, bytes)| Record::put(Table::Events, id.to_be_bytes(), bytes)));
+    let mut put = |key, numbers: &[u64]| {
+        let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_be_bytes()).collect();
+        records.push(Record::put(Table::Usage, key, bytes));
+    };
+    put(NUMBERS, &[events.first, events.next]);
+    if events.excess > 0 || old_excess > 0 {
+        put(EXCESS, &[events.counted_from, events.next, events.excess]);
     }
-    let numbers = [events.first.to_be_bytes(), events.next.to_be_bytes()].concat();
-    records.push(Record::put(Table::Usage, NUMBERS, numbers));
-    events_out
+    Ok(events_out)
 }
 
 /// Returns up to `most` events from the number `from` on, and no more than [`Log::BYTES_AT_ONCE`].
@@ -85,7 +143,7 @@ pub(super) fn read(
 ) -> Result<Log, Unavailable> {
     // One moment for both: an event is in the log once its number is known.
     let snapshot = disk.snapshot();
-    let EventNumbers { first, next } = numbers(disk, &snapshot, circle)?;
+    let EventNumbers { first, next, .. } = numbers(disk, &snapshot, circle)?;
     let mut log = Log {
         first: if next > first { first } else { 0 },
         last: next - 1,

@@ -35,6 +35,7 @@ mod preconditions;
 mod queue;
 mod range;
 mod read_set;
+mod room;
 mod settings;
 mod snapshot;
 mod submitted_job;

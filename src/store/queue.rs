@@ -123,9 +123,9 @@ impl WriteQueue {
         self.filled.notify_one();
     }
 
-    /// Waits for commits, and takes all of them; returns nothing when the queue is closed and empty, and nobody has
-    /// room in it any more.
-    pub(super) fn take(&self) -> Option<Vec<PendingCommit>> {
+    /// Waits for commits, and takes the first ones, up to so many bytes and one more; returns nothing when the queue is
+    /// closed and empty, and nobody has room in it any more.
+    pub(super) fn take(&self, most: usize) -> Option<Vec<PendingCommit>> {
         let mut state = self.lock();
         while state.writes.is_empty() {
             if state.closed && state.reserved == 0 {
@@ -136,7 +136,20 @@ impl WriteQueue {
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        Some(mem::take(&mut state.writes))
+        let mut bytes = 0;
+        let goes = |write: &PendingCommit| {
+            let goes = bytes < most;
+            bytes += write.reserved;
+            goes
+        };
+        let count = state
+            .writes
+            .iter()
+            .map(goes)
+            .take_while(|goes| *goes)
+            .count();
+        let left = state.writes.split_off(count);
+        Some(mem::replace(&mut state.writes, left))
     }
 
     /// Closes the queue: it takes no more, and what waits is still written.

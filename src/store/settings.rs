@@ -31,6 +31,8 @@ pub struct Settings {
     pub max_event: usize,
     /// Events of one circle that are kept, for whoever catches up.
     pub event_log: NonZeroUsize,
+    /// Bytes of these events. Each counts as an equal share at least.
+    pub event_log_bytes: Size,
     /// Bytes of one circle's events that wait in memory for sessions that are slow to take them.
     pub events_waiting: Size,
     /// Bytes of all circles' events that wait so.
@@ -52,6 +54,8 @@ pub struct DiskSettings {
     pub min_free: usize,
     /// Bytes that may wait to be written. With more, scripts wait, and webhooks are told to come back.
     pub write_queue: Size,
+    /// Bytes of what is in the journal alone, and in memory until it is written out in order. When it is full, writes wait.
+    pub memtables: Size<{ 16 << 20 }>,
     /// Bytes of what was read last, kept in memory.
     #[serde(with = "crate::units::size")]
     pub cache: usize,

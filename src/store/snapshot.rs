@@ -94,10 +94,12 @@ impl Snapshot {
             };
             next.map(|((_, key), (_, value))| (key, value.as_ref()))
         };
-        let mut stored = self.on_disk.inner().range(
-            disk.keyspace(table),
-            full(circle, &range.start)..full(circle, &range.end),
-        );
+        let mut stored = self.on_disk.read(|inner| {
+            inner.range(
+                disk.keyspace(table),
+                full(circle, &range.start)..full(circle, &range.end),
+            )
+        })?;
         let mut newer = next_pending();
         while let Some(entry) = if range.reverse {
             stored.next_back()

@@ -3,6 +3,7 @@
 mod anomalies;
 mod commits;
 mod counts;
+mod event_log;
 mod folder;
 mod history;
 mod jobs;
@@ -13,6 +14,7 @@ mod own;
 mod queue;
 mod ranges;
 mod remote;
+mod room;
 mod snapshots;
 mod ttl;
 
@@ -42,6 +44,7 @@ const LIMITS: Settings = Settings {
     max_events: NonZeroUsize::new(100).unwrap(),
     max_event: 1 << 14,
     event_log: NonZeroUsize::new(100).unwrap(),
+    event_log_bytes: Size::new(1 << 20).unwrap(),
     events_waiting: Size::new(1 << 20).unwrap(),
     events_waiting_in_all: Size::new(1 << 20).unwrap(),
     quota: 1 << 28,
@@ -61,6 +64,7 @@ fn settings(folder: &Path) -> DiskSettings {
         data_dir: folder.to_owned(),
         min_free: 0,
         write_queue: Size::new(1 << 20).unwrap(),
+        memtables: Size::new(16 << 20).unwrap(),
         cache: 1 << 20,
         open_files: 64,
         max_requests: 1 << 20,

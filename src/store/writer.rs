@@ -10,23 +10,28 @@ use std::{
 
 use super::{commit::Shared, disk::Disk, error::Unavailable, queue::PendingCommit, table::Table};
 
-pub(super) fn start(disk: Arc<Disk>, shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
+/// Starts it. It writes so many bytes at once, or one commit that has more.
+pub(super) fn start(
+    disk: Arc<Disk>,
+    shared: Arc<Shared>,
+    at_once: usize,
+) -> io::Result<JoinHandle<()>> {
     Builder::new()
         .name("circled-writer".to_owned())
         .spawn(move || {
             // After a panic, what comes is refused: nobody waits for good.
-            while catch_unwind(AssertUnwindSafe(|| run(&disk, &shared))).is_err() {
+            while catch_unwind(AssertUnwindSafe(|| run(&disk, &shared, at_once))).is_err() {
                 fail(&disk, &shared);
             }
         })
 }
 
-fn run(disk: &Arc<Disk>, shared: &Shared) {
+fn run(disk: &Arc<Disk>, shared: &Shared, at_once: usize) {
     let mut full = !disk.has_room();
     if full {
         log_room(disk, full);
     }
-    while let Some(writes) = shared.queue.take() {
+    while let Some(writes) = shared.queue.take(at_once) {
         if full == disk.has_room() {
             full = !full;
             log_room(disk, full);

@@ -30,7 +30,7 @@ use crate::harness::{
 const LARGE: &str = "let s = \"\"; s.pad(1_000_000, 'x'); s";
 /// The memory that the server may have besides its budget, and once that is empty: running scripts, replies that are
 /// being written, idle sessions, and the allocator's own.
-const SLACK_KIB: u64 = 64 << 10;
+pub(crate) const SLACK_KIB: u64 = 64 << 10;
 /// The budget of a `bounded` server.
 const BUDGET_KIB: u64 = 32 << 10;
 /// The time that many large things may take on a busy machine.
@@ -47,7 +47,7 @@ fn batch(length: usize, script: &str) -> String {
 
 /// Builds a server with little unused memory, on machines of any size: the allocator keeps some of each thread's
 /// memory, returns the rest at once, and uses no huge pages, of which one byte makes two megabytes resident.
-fn measured() -> Builder {
+pub(crate) fn measured() -> Builder {
     TestServer::builder()
         .env("TOKIO_WORKER_THREADS", 2)
         .env("MIMALLOC_PURGE_DELAY", 0)
@@ -93,7 +93,7 @@ async fn connect_from(server: &TestServer, address: &str) -> Ws {
 }
 
 /// Waits until the server has no more than `more_kib` above `before`.
-async fn until_it_is_back(server: &TestServer, before: u64, more_kib: u64) {
+pub(crate) async fn until_it_is_back(server: &TestServer, before: u64, more_kib: u64) {
     let mut session = server.log_in(&key(2)).await;
     let begun = Instant::now();
     loop {

@@ -47,12 +47,20 @@ fn events(s: &Settings, findings: &mut Findings) {
         named!(s, store.events_waiting),
         named!(s, store.events_waiting_in_all),
     );
+    let log = named!(s, store.event_log_bytes);
+    findings.part(event, log, NO_ROOM);
     findings.part(event, waiting, NO_ROOM);
     findings.part(waiting, in_all, TAKES_ALL);
     let (number, inbox) = (
         named!(s, store.max_events),
         named!(s, dispatch.redis.inbox_bytes),
     );
+    if number.1 * event.1 > log.1 {
+        findings.doubt(
+            &[log.0, number.0, event.0],
+            "should be store.max_events times store.max_event, or what one job may emit is more than the log keeps",
+        );
+    }
     if number.1 * event.1 > inbox.1 / 2 {
         findings.doubt(
             &[inbox.0, number.0, event.0],

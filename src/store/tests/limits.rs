@@ -18,6 +18,7 @@ fn small(folder: &std::path::Path) -> Store {
         max_events: NonZeroUsize::new(2).unwrap(),
         max_event: 5,
         event_log: NonZeroUsize::new(100).unwrap(),
+        event_log_bytes: Size::new(1 << 20).unwrap(),
         events_waiting: Size::new(1 << 20).unwrap(),
         events_waiting_in_all: Size::new(1 << 20).unwrap(),
         quota: 50,

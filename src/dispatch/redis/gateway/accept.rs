@@ -192,6 +192,7 @@ impl Gateway {
             inbox_length: self.settings.inbox.get(),
             inbox_bytes: self.settings.inbox_bytes.get(),
             log_length: self.limits.event_log.get(),
+            log_bytes: self.limits.event_log_bytes.get(),
             inbox: Key::NONE,
             barrier: String::new(),
             hook_scripts: List::new(),

@@ -281,6 +281,7 @@ impl RedisJobs {
                 inbox_length: self.committer.inbox,
                 inbox_bytes: self.committer.inbox_bytes,
                 log_length: self.committer.limits.event_log.get(),
+                log_bytes: self.committer.limits.event_log_bytes.get(),
             };
             let answer = self.redis().call(partition, stop).await?;
             match answer.as_i64() {

@@ -146,6 +146,12 @@ impl Partition {
         format!("{}event_sequence:{circle}", self.prefix)
     }
 
+    /// Text: by how many bytes the last events of a circle exceed their shares of its log, and from which event to which
+    /// that is known.
+    pub(crate) fn event_excess(&self, circle: &PublicKey) -> String {
+        format!("{}event_excess:{circle}", self.prefix)
+    }
+
     /// A stream: the last events of a circle, by their numbers.
     pub(crate) fn events(&self, circle: &PublicKey) -> String {
         format!("{}events:{circle}", self.prefix)
@@ -295,6 +301,7 @@ mod tests {
             partition.open_jobs(&circle),
             partition.event_sequence(&circle),
             partition.events(&circle),
+            partition.event_excess(&circle),
             partition.watchers(&circle),
             partition.commit_watchers(&circle),
             partition.looked_at(),

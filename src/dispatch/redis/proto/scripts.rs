@@ -36,12 +36,13 @@ scripts! {
     Accept = "accept.lua" {
         keys {
             jobs(), job_counts(&circle), backlog(&circle), open_jobs(&circle), pending(), index(), submitted(), delayed(), dead(),
-            dead_by_circle(), store(&circle), event_sequence(&circle), events(&circle), watchers(&circle),
+            dead_by_circle(), store(&circle), event_sequence(&circle), events(&circle),
+            event_excess(&circle), watchers(&circle),
         }
         more job_keys
         args {
             circle: PublicKey, gateway: String, dedupe_for: Duration, most: usize, most_waiting: usize, replicas: u32,
-            inbox_length: usize, inbox_bytes: usize, log_length: usize,
+            inbox_length: usize, inbox_bytes: usize, log_length: usize, log_bytes: usize,
             // There if the gateway is to be sent a barrier.
             inbox: Key, barrier: String,
         }
@@ -62,11 +63,11 @@ scripts! {
         more more_keys
         args {
             circle: PublicKey, locked_by: String, most: usize, most_waiting: usize, quota: usize, max_range_delete: usize, max_requests: usize, inbox_length: usize,
-            inbox_bytes: usize, log_length: usize,
+            inbox_bytes: usize, log_length: usize, log_bytes: usize,
             // There once a run of a durable job, or one that submits some, is committed.
             backlog: Key, open_jobs: Key, pending: Key, delayed: Key, dead: Key, dead_by_circle: Key, index: Key, submitted: Key,
             // There once an event is.
-            event_sequence: Key, events: Key, watchers: Key,
+            event_sequence: Key, events: Key, event_excess: Key, watchers: Key,
         }
         lists {
             runs: Run, callers: Caller, reads: Read, ranges: ReadRange, puts: Put, deletes: Delete, adds: Add,
@@ -104,11 +105,11 @@ scripts! {
     Stop = "stop.lua" {
         keys {
             jobs(), job_counts(&circle), backlog(&circle), open_jobs(&circle), pending(), delayed(), job(id), event_sequence(&circle),
-            events(&circle), watchers(&circle),
+            events(&circle), event_excess(&circle), watchers(&circle),
         }
         args {
             id: JobId, circle: PublicKey, submitter: String, before: Value, record: Vec<u8>, event: Vec<u8>,
-            keep_for: Duration, most: usize, inbox_length: usize, inbox_bytes: usize, log_length: usize,
+            keep_for: Duration, most: usize, inbox_length: usize, inbox_bytes: usize, log_length: usize, log_bytes: usize,
         }
     }
 

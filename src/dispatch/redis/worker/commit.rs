@@ -273,6 +273,7 @@ impl Committer {
             inbox_length: self.inbox,
             inbox_bytes: self.inbox_bytes,
             log_length: self.limits.event_log.get(),
+            log_bytes: self.limits.event_log_bytes.get(),
             backlog: script::Key::NONE,
             open_jobs: script::Key::NONE,
             pending: script::Key::NONE,
@@ -283,6 +284,7 @@ impl Committer {
             submitted: script::Key::NONE,
             event_sequence: script::Key::NONE,
             events: script::Key::NONE,
+            event_excess: script::Key::NONE,
             watchers: script::Key::NONE,
             runs: List::new(),
             callers: List::new(),
@@ -443,6 +445,7 @@ impl<'a> CommitCall<'a> {
             let (partition, keys) = (self.partition, &mut commit.more_keys);
             commit.event_sequence = keys.add(partition.event_sequence(&commit.circle));
             commit.events = keys.add(partition.events(&commit.circle));
+            commit.event_excess = keys.add(partition.event_excess(&commit.circle));
             commit.watchers = keys.add(partition.watchers(&commit.circle));
         }
         for job in &effects.jobs {

@@ -111,7 +111,7 @@ if #of_pending > 0 then
 end
 for prefix in pairs(to_mend) do mend_open(prefix) end
 if #of_submitted > 0 then redis.call('ZADD', submitted, unpack(of_submitted)) end
-if #emitted > 0 then emit(jobs, event_sequence, events, watchers, circle, log_length, inbox_length, inbox_bytes, emitted) end
+if #emitted > 0 then emit(jobs, event_sequence, events, event_excess, watchers, circle, log_length, log_bytes, inbox_length, inbox_bytes, emitted) end
 add_count(job_counts, 'delayed', postponed)
 hand_out_durable(jobs, job_counts, backlog, circle, most, -handed)
 if inbox then send_outcomes(inbox, circle, inbox_length, inbox_bytes, {barrier, ''}) end

@@ -432,7 +432,7 @@ end
 if #waited > 0 then redis.call('HDEL', plays, unpack(waited)) end
 if #over > 0 then redis.call('ZREM', pending, unpack(over)) end
 if #emitted > 0 then
-  emit(jobs, event_sequence, events, watchers, circle, log_length, inbox_length, inbox_bytes, emitted)
+  emit(jobs, event_sequence, events, event_excess, watchers, circle, log_length, log_bytes, inbox_length, inbox_bytes, emitted)
 end
 for inbox, outcomes in pairs(outcomes_by_inbox) do
   send_outcomes(inbox, circle, inbox_length, inbox_bytes, outcomes)

@@ -420,15 +420,57 @@ local function note_commits(jobs, usage, commit_watchers, circle, inbox_length, 
 end
 
 -- Gives a circle's events their numbers, keeps them, and sends them to the gateways that listen.
-local function emit(jobs, event_sequence, events, watchers, circle, most, inbox_length, inbox_bytes, list)
-  local number = redis.call('INCRBY', event_sequence, #list) - #list
-  local fields = {}
-  for _, event in ipairs(list) do
-    number = number + 1
-    local text = string.format('%.0f', number)
-    redis.pcall('XADD', events, 'MAXLEN', most, text .. '-0', 'event', event)
-    add(fields, circle .. ' ' .. text)
-    add(fields, event)
+local emit
+do
+  -- Drops the oldest events of a log until it is within its bounds, so many at most. From the number `from` on, it is known by
+  -- how many bytes they exceed their shares. Returns by how many the others do.
+  local function trim(events, most, most_bytes, from, excess, spare)
+    local length, share = redis.call('XLEN', events), math.floor(most_bytes / most)
+    local function is_full() return length > 1 and (length > most or length * share + excess > most_bytes) end
+    while is_full() and spare > 0 do
+      local dropped = {}
+      for _, entry in ipairs(redis.call('XRANGE', events, '-', '+', 'COUNT', math.min(spare, 8))) do
+        if not is_full() then break end
+        add(dropped, entry[1])
+        length = length - 1
+        if tonumber(entry[1]:match('^%d+')) >= from then
+          excess = math.max(excess - math.max(#entry[2][2] - share, 0), 0)
+        end
+      end
+      redis.call('XDEL', events, unpack(dropped))
+      spare = spare - #dropped
+    end
+    return excess
   end
-  send_to(redis.call('SMEMBERS', watchers), jobs, watchers, circle, inbox_length, inbox_bytes, fields)
+
+  -- Events that are dropped at most, beside as many as are added, and as many as the large ones of these count for.
+  local AT_ONCE = 64
+  function emit(
+    jobs, event_sequence, events, event_excess, watchers, circle, most, most_bytes, inbox_length, inbox_bytes, list
+  )
+    local number, share = redis.call('INCRBY', event_sequence, #list) - #list, math.floor(most_bytes / most)
+    local from, to, before = (redis.call('GET', event_excess) or ''):match('^(%d+) (%d+) (%d+)$')
+    from, before = tonumber(from or ''), tonumber(before or '')
+    -- An earlier version has added events, and has counted none.
+    if tonumber(to or '') ~= number then from, before = number + 1, 0 end
+    local excess, fields = before, {}
+    for _, event in ipairs(list) do excess = excess + math.max(#event - share, 0) end
+    local spare = AT_ONCE + #list + math.floor((excess - before) / math.max(share, 1))
+    for _, event in ipairs(list) do
+      number = number + 1
+      local text = string.format('%.0f', number)
+      if excess == 0 then
+        redis.pcall('XADD', events, 'MAXLEN', most, text .. '-0', 'event', event)
+      else
+        redis.pcall('XADD', events, text .. '-0', 'event', event)
+      end
+      add(fields, circle .. ' ' .. text)
+      add(fields, event)
+    end
+    if excess > 0 then
+      excess = trim(events, most, most_bytes, from, excess, spare)
+      redis.call('SET', event_excess, string.format('%.0f %.0f %.0f', from, number, excess))
+    end
+    send_to(redis.call('SMEMBERS', watchers), jobs, watchers, circle, inbox_length, inbox_bytes, fields)
+  end
 end

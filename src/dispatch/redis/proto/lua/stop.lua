@@ -36,6 +36,6 @@ redis.call('HSET', job, 'record', record)
 redis.call('PEXPIRE', job, keep_for)
 redis.call('ZREM', pending, id)
 if submitter ~= '' then redis.call('ZREM', open_jobs, 'g' .. submitter .. id, 'm' .. submitter .. id) end
-emit(jobs, event_sequence, events, watchers, circle, log_length, inbox_length, inbox_bytes, {event})
+emit(jobs, event_sequence, events, event_excess, watchers, circle, log_length, log_bytes, inbox_length, inbox_bytes, {event})
 hand_out_durable(jobs, job_counts, backlog, circle, most, ended)
 return 1
