@@ -25,7 +25,7 @@ after(async () => {
 });
 
 const button = (page: Page, name: string | RegExp) => page.getByRole("button", { name, exact: true });
-const people = (page: Page) => page.getByRole("list", { name: "Members" });
+const people = (page: Page) => page.getByRole("grid", { name: "Members" });
 
 test("an owner adds a member by key and removes them with their jobs; one of the settings stays", async () => {
   const ada = SecretKey.generate();
@@ -67,6 +67,28 @@ test("an owner adds a member by key and removes them with their jobs; one of the
   await people(page).getByTitle(ada.pubkey).waitFor({ state: "detached" });
   await page.getByText("Removed, and 1 job was cancelled").waitFor();
   assert.equal((await owner.getJob({ job_id })).status, "cancelled");
+  await profile.close();
+});
+
+test("of many members, only what is seen is in the page, and a key is found by its digits", async () => {
+  const secret = SecretKey.generate();
+  const owner = await server.connect(secret.pubkey, secret);
+  const many = Array.from({ length: 200 }, () => SecretKey.generate().pubkey);
+  await Promise.all(many.map((pubkey) => owner.addMember({ pubkey })));
+  const profile = await Profile.open(browser, server);
+  const page = await profile.logIn(secret.pubkey, secret, { at: "members" });
+  await page.getByRole("heading", { name: "Members (200)" }).waitFor();
+  await people(page).getByText("member", { exact: true }).first().waitFor();
+  assert.ok((await people(page).getByRole("row").count()) < 60, "not all rows are there");
+  const { members } = await owner.listMembers();
+  const last = String(members.at(-1)?.pubkey);
+  await people(page).focus();
+  await page.keyboard.press("End");
+  await people(page).getByTitle(last).waitFor();
+  await look(page, "members-many");
+  await page.getByPlaceholder("Search keys").fill(last.slice(-12).toUpperCase());
+  await people(page).getByTitle(last).waitFor();
+  assert.equal(await people(page).getByRole("row").count(), 2, "the head and the member");
   await profile.close();
 });
 

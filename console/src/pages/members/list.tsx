@@ -13,6 +13,7 @@ import { ErrorNote } from "../../ui/error.js";
 import { Checkbox, SearchInput } from "../../ui/field.js";
 import { Key, shortKey } from "../../ui/key.js";
 import { Panel } from "../../ui/panel.js";
+import { VirtualTable } from "../../ui/table.js";
 import { Time } from "../../ui/time.js";
 import { toast, toastError } from "../../ui/toast.js";
 import { useLive } from "../../ui/use-live.js";
@@ -60,56 +61,72 @@ export function MemberList({ session }: { session: Session }) {
         {all.length > 8 && (
           <SearchInput value={search} onInput={(q) => setQuery({ q: q || undefined })} placeholder="Search keys" />
         )}
-        <ul class="people" aria-label="Members">
-          {rows.map((row) => (
-            <li key={row.pubkey}>
-              <span class="row">
-                <Key pubkey={row.pubkey} />
-                {row.pubkey === me.pubkey && <Badge>you</Badge>}
-              </span>
-              <Role row={row} />
-              {row.kind === "member" && (
-                <Button
-                  small
-                  kind="quiet"
-                  label={`Remove ${shortKey(row.pubkey)}`}
-                  why={whyNot(session, "owner")}
-                  onClick={() => remove(session, row.pubkey, reload)}
-                >
-                  Remove…
-                </Button>
-              )}
-            </li>
-          ))}
-        </ul>
+        <div class="people">
+          <VirtualTable<Row>
+            label="Members"
+            rows={rows}
+            rowKey={({ pubkey }) => pubkey}
+            empty={`No key has “${search}” in it.`}
+            columns={[
+              {
+                title: "Key",
+                width: "152px",
+                cell: ({ pubkey }) => <Key pubkey={pubkey} />,
+              },
+              {
+                title: "Role",
+                width: "minmax(0, 3fr)",
+                cell: (row) => (
+                  <>
+                    <Role row={row} /> {row.pubkey === me.pubkey && <Badge>you</Badge>}
+                  </>
+                ),
+              },
+              {
+                title: "Added",
+                width: "88px",
+                hideNarrow: true,
+                cell: (row) => row.kind === "member" && <Time at={row.member.added_at} />,
+              },
+              {
+                title: "Change",
+                width: "80px",
+                align: "end",
+                cell: ({ kind, pubkey }) =>
+                  kind === "member" && (
+                    <Button
+                      small
+                      kind="quiet"
+                      label={`Remove ${shortKey(pubkey)}`}
+                      why={whyNot(session, "owner")}
+                      onClick={() => remove(session, pubkey, reload)}
+                    >
+                      Remove…
+                    </Button>
+                  ),
+              },
+            ]}
+          />
+        </div>
         {value && !hasMembers && (
           <p class="hint">
             Nobody but the owner yet. Ask people for their public key: the console shows it on this page, under “You”,
             and so does <code>circled keygen me.key</code>.
           </p>
         )}
-        {hasMembers && rows.length === 0 && <p class="hint">No key has “{search}” in it.</p>}
       </div>
     </Panel>
   );
 }
 
 function Role({ row }: { row: Row }) {
-  if (row.kind === "member") {
-    const { unknown_role, added_at } = row.member;
-    return (
-      <span class="hint">
-        {unknown_role ? `${unknown_role} (a role that this server doesn't know: a guest's rights)` : "member"}, added{" "}
-        <Time at={added_at} />
-      </span>
-    );
+  if (row.kind === "owner") return <span title="They hold the circle's key">owner: holds the circle's key</span>;
+  if (row.kind !== "member") {
+    return <span title="Only the server's operator can change that">member by the server's settings</span>;
   }
-  if (row.kind === "owner") return <span class="hint">owner: holds the circle's key</span>;
-  return (
-    <span class="hint" title="Only the server's operator can change that">
-      member by the server's settings
-    </span>
-  );
+  const { unknown_role: role } = row.member;
+  if (!role) return <>member</>;
+  return <span title="This server doesn't know that role: they have a guest's rights">{role}: as a guest</span>;
 }
 
 async function remove({ circle }: Session, pubkey: string, onRemoved: () => void): Promise<void> {
