@@ -57,9 +57,10 @@ test("a circle is made: its key is saved and kept, and it is there after a reloa
     await new Promise((resolve) => opening.addEventListener("success", resolve));
     const reading = opening.result.transaction("keys").objectStore("keys").getAll();
     await new Promise((resolve) => reading.addEventListener("success", resolve));
-    const [{ wrapper, secret }] = reading.result;
-    const exported = await crypto.subtle.exportKey("raw", wrapper).catch((error) => error.name);
-    return [exported, new TextDecoder().decode(secret), JSON.stringify(localStorage)];
+    const [kept] = reading.result;
+    const exported = await crypto.subtle.exportKey("raw", kept.wrapper).catch((error) => error.name);
+    const bytes = new TextDecoder().decode(kept.secret);
+    return [exported, bytes, JSON.stringify(kept), JSON.stringify(localStorage), JSON.stringify(sessionStorage)];
   });
   assert.equal(readable[0], "InvalidAccessError");
   assert.ok(!readable.join().includes(key.revealHex()), "the key is nowhere as it is");
