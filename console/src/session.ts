@@ -2,6 +2,8 @@
 
 import { type Circle, type Connection, connect, type Methods, type Signer } from "@circled/client";
 import { type ReadonlySignal, signal } from "@preact/signals";
+import type { BrowserSigner } from "./login/browser-signer.js";
+import { SupersededError } from "./superseded.js";
 import { WireSocket } from "./wire.js";
 
 export { listenToWire } from "./wire.js";
@@ -25,8 +27,19 @@ export interface Session {
   /** The phase alone. */
   readonly phase: ReadonlySignal<Connection["phase"]>;
   readonly wsUrl: string;
+  readonly ways: Ways;
   /** Returns the address to which a provider sends its webhooks. */
   webhooksUrl(provider: string): string;
+}
+
+/** How the session was opened, to open it once more. */
+export interface Ways {
+  /** Opens it once more; asks the wallet, if there must be a prompt. */
+  again(): Promise<void>;
+  /** Asks the wallet, so that the session is the caller's own, and may manage. */
+  readonly unlock?: (() => Promise<void>) | undefined;
+  /** What has logged in by a device key of this browser. */
+  readonly signer?: BrowserSigner | undefined;
 }
 
 const current = signal<Session | undefined>(undefined);
@@ -45,20 +58,49 @@ export function circleUrl(pk: string): string {
   return url.href;
 }
 
-/** Connects to a circle, and makes it the session. The one before is closed once that has succeeded. */
-export async function openSession(pk: string, signer: Signer, login: LoginKind): Promise<Session> {
+/** The circle that is being opened, and what gives that up. */
+let opening: { readonly pk: string; readonly abort: AbortController } | undefined;
+
+/** Gives up what is being opened, unless it is this circle. */
+export function cancelOpening(except?: string): void {
+  if (!opening || opening.pk === except) return;
+  opening.abort.abort(new SupersededError("another login has begun"));
+  opening = undefined;
+}
+
+/**
+ * Connects to a circle, and makes it the session. The one before is closed once that has succeeded. Fails with a
+ * `SupersededError` if another one is opened meanwhile, or the user logs out.
+ */
+export async function openSession(pk: string, signer: Signer, login: LoginKind, ways: Ways): Promise<Session> {
+  cancelOpening();
+  const abort = new AbortController();
+  const own = { pk, abort };
+  opening = own;
   const wsUrl = circleUrl(pk);
-  const circle = await connect({ url: wsUrl, signer, timeout: 10_000, WebSocket: WireSocket });
+  const { signal: isOver } = abort;
+  const circle = await connect({ url: wsUrl, signer, timeout: 10_000, WebSocket: WireSocket, signal: isOver });
+  let me: WhoamiResult;
+  try {
+    me = await circle.whoami();
+    isOver.throwIfAborted();
+  } catch (error) {
+    circle.close();
+    throw error;
+  } finally {
+    if (opening === own) opening = undefined;
+  }
   const connection = signal(circle.getSnapshot());
   const phase = signal(connection.value.phase);
   const opened: Session = {
     circle,
     pk,
-    me: await circle.whoami(),
+    me,
     login,
     connection,
     phase,
     wsUrl,
+    ways,
     webhooksUrl: (provider) => new URL(`webhooks/${encodeURIComponent(provider)}/${pk}`, base()).href,
   };
   const previous = current.peek();
@@ -90,6 +132,7 @@ export async function refreshRights(circle: Circle): Promise<void> {
 
 /** Closes the session. */
 export function closeSession(): void {
+  cancelOpening();
   current.peek()?.circle.close();
   current.value = undefined;
 }

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
 import { SecretKey } from "@circled/client/keys";
-import type { Browser, Page } from "playwright-core";
+import type { Browser, Page, WebSocket } from "playwright-core";
 import { go, look, Profile, startBrowser } from "./harness/browser.js";
 import { ConsoleServer, eventually } from "./harness/server.js";
 
@@ -155,6 +155,78 @@ test("a wallet is asked once; after a reload its device key logs in, and it is a
   await page.getByRole("button", { name: "Log out" }).click();
   await page.getByRole("heading", { name: "Open a circle" }).waitFor();
   await eventually("the device key to be removed", async () => (await devices()).length === 0);
+  await profile.close();
+});
+
+test("who logs out while the wallet asks stays out", async () => {
+  const key = SecretKey.generate();
+  const profile = await Profile.open(browser, server, hex(key));
+  const page = await profile.visit();
+  await choose(page, key.pubkey, "MetaMask");
+  await isConnected(page);
+  await page.reload();
+  await isConnected(page);
+  const sockets = new Set<WebSocket>();
+  page.on("websocket", (socket) => {
+    sockets.add(socket);
+    socket.on("close", () => sockets.delete(socket));
+  });
+  let answer = () => {};
+  profile.hold = new Promise((resolve) => {
+    answer = resolve;
+  });
+  await page.getByRole("button", { name: "Unlock with wallet" }).first().click();
+  await eventually("the prompt", () => profile.prompts.length === 2);
+  await page.getByRole("button", { name: "Log out" }).click();
+  await page.getByRole("heading", { name: "Open a circle" }).waitFor();
+  answer();
+  await eventually("all sockets to be closed", () => sockets.size === 0);
+  await page.getByRole("heading", { name: "Open a circle" }).waitFor();
+  await profile.close();
+});
+
+test("of two circles that are opened at once, the last one is shown", async () => {
+  const [one, other] = [SecretKey.generate(), SecretKey.generate()];
+  const profile = await Profile.open(browser, server);
+  for (const key of [one, other]) await (await profile.logIn(key.pubkey, key, { keep: true })).close();
+  profile.expected = /closed before the connection is established/;
+  const page = await profile.visit();
+  const hashes = [one, other].map(({ pubkey }) => `#/${pubkey}/overview`);
+  await page.evaluate(async (to) => {
+    for (const hash of to) {
+      const changed = new Promise((resolve) => addEventListener("hashchange", resolve, { once: true }));
+      location.hash = hash;
+      await changed;
+    }
+  }, hashes);
+  await isConnected(page);
+  await page.getByRole("definition").getByTitle(other.pubkey).first().waitFor();
+  await profile.close();
+});
+
+test("a browser that keeps nothing has the key of a new circle saved", async () => {
+  const profile = await Profile.open(browser, server);
+  await profile.context.addInitScript(() => {
+    IDBFactory.prototype.open = () => {
+      throw new DOMException("denied", "SecurityError");
+    };
+  });
+  const page = await profile.visit();
+  await page.getByLabel("Save its key as a file").uncheck();
+  const { key } = await saved(page, () => page.getByRole("button", { name: "Make a circle" }).click());
+  await page.getByText("This browser doesn't keep the key: you need its file the next time").waitFor();
+  await isConnected(page);
+  await page.reload();
+  assert.equal(await page.getByLabel("Circle", { exact: true }).inputValue(), key.pubkey);
+  await profile.close();
+});
+
+test("where browsers can't sign, the page says so", async () => {
+  const profile = await Profile.open(browser, server);
+  await profile.context.addInitScript(() => Object.defineProperty(globalThis, "isSecureContext", { value: false }));
+  const page = await profile.visit();
+  await page.getByText("Browsers sign on https:// and on localhost only").first().waitFor();
+  assert.equal(await page.getByRole("button", { name: "Make a circle" }).getAttribute("aria-disabled"), "true");
   await profile.close();
 });
 

@@ -43,7 +43,7 @@ test("dead jobs are shown by their script as they come, with links to them and t
   const key = SecretKey.generate();
   const circle = await server.connect(key.pubkey, key);
   const name = "reports/daily";
-  await circle.putScript({ name, source: '\n  throw "<b>no\u202e such</b> table"' });
+  await circle.putScript({ name, source: '\n  throw "<b>no\u202e such</b>   table"' });
   await circle.play('for n in 0..500 { store.set("k" + n, n) }');
   const profile = await Profile.open(browser, server);
   const page = await profile.logIn(key.pubkey, key);
@@ -51,7 +51,9 @@ test("dead jobs are shown by their script as they come, with links to them and t
   await attention.getByText("No job is dead").waitFor();
   for (let n = 0; n < 3; n++) await circle.submitJob({ name, args: { n } });
   await attention.getByText("3 dead").waitFor();
-  await attention.getByText("<b>no⟨U+202E⟩ such</b> table").waitFor();
+  await attention.getByText("<b>no⟨U+202E⟩ such</b>   table").waitFor();
+  const blanks = attention.locator(".failing-why bdi");
+  assert.equal(await blanks.evaluate((bdi) => getComputedStyle(bdi).whiteSpace), "break-spaces");
   await page.getByText("500", { exact: true }).waitFor();
   await look(page, "overview");
   const links = ["reports/daily", "The newest", "Its script"].map((text) =>
@@ -88,6 +90,36 @@ test("what happens is drawn as it happens", async () => {
   await page.getByRole("link", { name: "Store", exact: true }).click();
   await page.getByRole("link", { name: "Overview", exact: true }).click();
   await page.locator(".rate-chart canvas").nth(2).waitFor();
+  await profile.close();
+});
+
+test("while many jobs fail, the page is renewed at most once a second", async () => {
+  const key = SecretKey.generate();
+  const circle = await server.connect(key.pubkey, key);
+  await circle.putScript({ name: "fails", source: "throw 1" });
+  const profile = await Profile.open(browser, server);
+  const page = await profile.context.newPage();
+  let asked = 0;
+  page.on("websocket", (socket) => {
+    socket.on("framesent", ({ payload }) => {
+      if (String(payload).includes('"list_jobs"')) asked++;
+    });
+  });
+  await profile.logIn(key.pubkey, key, { page });
+  await page.getByText("No job is dead").waitFor();
+  const before = asked;
+  const began = performance.now();
+  const dead = page.getByRole("region", { name: "Needs attention" }).getByText(/^\d+ dead$/);
+  let submitted = 0;
+  // It is shown while they come, however fast.
+  while ((await dead.count()) === 0 || submitted < 100) {
+    await Promise.all([1, 2, 3, 4].map(() => circle.submitJob({ name: "fails" })));
+    submitted += 4;
+    assert.ok(submitted < 4000, "it isn't shown");
+  }
+  const seconds = (performance.now() - began) / 1000;
+  const lists = (asked - before) / 4;
+  assert.ok(lists <= seconds + 2, `${lists} times in ${seconds} s`);
   await profile.close();
 });
 

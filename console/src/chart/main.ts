@@ -7,7 +7,6 @@ export interface ChartOptions {
   readonly colour: string;
   /** How many seconds are shown. */
   readonly seconds: number;
-  readonly height: number;
 }
 
 export interface Chart {
@@ -21,8 +20,8 @@ export interface Chart {
 /** The pause between two vertical lines, in seconds. */
 const STEP = 30;
 
-/** Draws a chart in an element, as wide as that is. */
-export function createChart(element: HTMLElement, { colour, seconds, height }: ChartOptions): Chart {
+/** Draws a chart in an element, as large as that is. */
+export function createChart(element: HTMLElement, { colour, seconds }: ChartOptions): Chart {
   const css = (name: string) => getComputedStyle(element).getPropertyValue(name).trim();
   const axis: UPlot.Axis = {
     stroke: () => css("--fg-muted"),
@@ -30,7 +29,7 @@ export function createChart(element: HTMLElement, { colour, seconds, height }: C
     ticks: { show: false },
     font: `11px ${css("--sans")}`,
   };
-  const size = () => ({ width: element.clientWidth || 300, height });
+  const size = () => ({ width: element.clientWidth || 300, height: element.clientHeight || 100 });
   const steps = Array.from({ length: seconds / STEP - 1 }, (_, n) => -STEP * (n + 1)).reverse();
   const plot = new UPlot(
     {

@@ -20,6 +20,7 @@ import {
   keymap,
   lineNumbers,
 } from "@codemirror/view";
+import { EACH_FORMAT } from "../ui/invisible.js";
 import { completion } from "./completion.js";
 import { rhai } from "./rhai.js";
 import { theme } from "./theme.js";
@@ -52,14 +53,11 @@ export interface Editor {
   destroy(): void;
 }
 
-/** Characters that hide or reorder others. CodeMirror shows only some of them by itself. */
-const HIDDEN = /[\p{Cf}\p{Zl}\p{Zp}\p{Co}\u115f\u1160\u3164\uffa0]/gu;
-
 const LEAVE = "Tab indents. To leave the editor, press Escape, then Tab.";
 
 const common: Extension = [
   lineNumbers(),
-  highlightSpecialChars({ addSpecialChars: HIDDEN, render: nameOf }),
+  highlightSpecialChars({ addSpecialChars: EACH_FORMAT, render: nameOf }),
   EditorState.allowMultipleSelections.of(true),
   indentUnit.of("    "),
   EditorState.tabSize.of(4),

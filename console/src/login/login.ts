@@ -1,45 +1,51 @@
 /** What the login page and the account do: log in, log in again, unlock, log out. */
 
+import type { Signer } from "@circled/client";
 import { keySigner, type SecretKey } from "@circled/client/keys";
 import { openCircle, openLogin } from "../router.js";
-import { circleUrl, closeSession, type LoginKind, openSession, session } from "../session.js";
-import { toastError } from "../ui/toast.js";
-import { type BrowserSigner, browserSigner, type Prompting } from "./browser-signer.js";
+import { cancelOpening, circleUrl, closeSession, type LoginKind, openSession, session, type Ways } from "../session.js";
+import { toast } from "../ui/toast.js";
+import { browserSigner, type Prompting } from "./browser-signer.js";
 import { circles, markOut, rememberCircle, type UsedCircle } from "./circles.js";
 import { findKey, forgetKey, keepKey, keptKeys } from "./key-store.js";
 
-/** How the session was opened, to open it again. */
-let last: { pk: string; open(): Promise<void>; unlock?: () => Promise<void>; signer?: BrowserSigner } | undefined;
-
-async function open(pk: string, signer: Parameters<typeof openSession>[1], login: LoginKind, wallet?: string) {
-  const { me } = await openSession(pk, signer, login);
+/** Opens a session, and remembers the circle. */
+async function open(pk: string, signer: Signer, login: LoginKind, ways?: Omit<Ways, "again">, wallet?: string) {
+  const again = () => open(pk, signer, login, ways, wallet);
+  const { me } = await openSession(pk, signer, login, { again: ways?.unlock ?? again, ...ways });
   rememberCircle({ pk, login, caller: me.pubkey ?? "", wallet });
 }
 
 /** Logs in by a key. `keep`: this browser keeps it. Returns whether it does. */
 export async function logInByKey(pk: string, key: SecretKey, keep: boolean): Promise<boolean> {
   const wasKept = keptKeys.peek().includes(key.pubkey);
-  // A private window may keep nothing: then the key is for this visit.
-  const isKept = keep && (await keepKey(key).then(() => true, toastError)) === true;
-  const again = () => open(pk, keySigner(key), isKept || wasKept ? "kept" : "file");
+  const isKept = wasKept || (keep && (await tryToKeep(key)));
   try {
-    await again();
+    await open(pk, keySigner(key), isKept ? "kept" : "file");
   } catch (error) {
     if (isKept && !wasKept) await forgetKey(key.pubkey);
     throw error;
   }
-  last = { pk, open: again };
   openCircle(pk);
-  return isKept || wasKept;
+  return isKept;
+}
+
+/** Keeps a key in this browser. A private window may keep nothing: then the key is for this visit. */
+async function tryToKeep(key: SecretKey): Promise<boolean> {
+  try {
+    await keepKey(key);
+    return true;
+  } catch {
+    toast("This browser doesn't keep the key: you need its file the next time", "error");
+    return false;
+  }
 }
 
 /** Logs in by a key that this browser keeps. */
 export async function logInByKeptKey(pk: string, pubkey: string): Promise<void> {
   const key = await findKey(pubkey);
   if (!key) throw new Error("this browser doesn't keep that key any more: choose its file");
-  const again = () => open(pk, keySigner(key), "kept");
-  await again();
-  last = { pk, open: again };
+  await open(pk, keySigner(key), "kept");
 }
 
 /** Logs in by a wallet or a Nostr signer. `ask`: with a prompt; else by the device key. */
@@ -47,13 +53,12 @@ export async function logInByPrompt(pk: string, prompting: Prompting, ask: boole
   const caller = circles.peek().find((one) => one.pk === pk)?.caller;
   const signer = browserSigner(circleUrl(pk), prompting, caller);
   const wallet = prompting.kind === "wallet" ? prompting.rdns : undefined;
-  const again = () => open(pk, signer, prompting.kind, wallet);
-  const withPrompt = () => {
+  const unlock = () => {
     signer.askNext();
-    return again();
+    return open(pk, signer, prompting.kind, ways, wallet);
   };
-  await (ask ? withPrompt() : again());
-  last = { pk, open: withPrompt, unlock: withPrompt, signer };
+  const ways = { unlock, signer };
+  await (ask ? unlock() : open(pk, signer, prompting.kind, ways, wallet));
 }
 
 /** Returns what prompts in a circle that was used before. */
@@ -91,30 +96,32 @@ export async function logInAgain(used: UsedCircle): Promise<void> {
 
 /** Opens the session that has ended once more. */
 export async function reopen(): Promise<void> {
-  await last?.open();
+  await session.peek()?.ways.again();
 }
 
 /** Asks the wallet, so that the session is the caller's own, and may manage. */
 export async function unlock(): Promise<void> {
-  await last?.unlock?.();
+  await session.peek()?.ways.unlock?.();
 }
 
 /** Returns the public key of this browser's device key for the open circle, if it has one. */
 export function thisDevice(): string | undefined {
-  return session.peek()?.me.device ?? last?.signer?.device();
+  const now = session.peek();
+  return now?.me.device ?? now?.ways.signer?.device();
 }
 
 /** Logs out. A device key of this browser is removed at the server, too. A key that is kept stays, until it is forgotten. */
 export async function logOut(): Promise<void> {
+  cancelOpening();
   const now = session.peek();
   if (!now) return;
-  if (last?.signer) {
+  const { signer } = now.ways;
+  if (signer) {
     const pubkey = thisDevice();
     if (pubkey) await now.circle.removeDeviceKey({ pubkey }, { timeout: 3000 }).catch(() => {});
-    await last.signer.forget().catch(() => {});
+    await signer.forget().catch(() => {});
   }
   markOut(now.pk);
-  last = undefined;
   openLogin();
   closeSession();
 }

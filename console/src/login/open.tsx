@@ -10,7 +10,7 @@ import { shortKey } from "../ui/key.js";
 import { nostrProvider } from "./browser-signer.js";
 import { keptKeys, saveKeyFile } from "./key-store.js";
 import { logInByKeptKey, logInByKey, logInByPrompt } from "./login.js";
-import type { Running } from "./page.js";
+import { INSECURE, type Running } from "./page.js";
 
 /** The largest file that may be a key, in bytes. */
 const MAX_FILE = 1024;
@@ -23,7 +23,7 @@ export function OpenCircle({ circle, busy, run }: Running & { circle: string | u
   useEffect(() => void wallets(300).then(setFound), []);
   // The whole address of a circle may be pasted, too, or that of a page of its console.
   const pk = parseKey(/(?:0x)?0[234][0-9a-f]{64,128}/i.exec(address.trim())?.[0] ?? "");
-  const why = pk ? undefined : "Enter the circle's key first";
+  const why = !isSecureContext ? INSECURE : pk ? undefined : "Enter the circle's key first";
   const isWrong = address.trim() !== "" && !pk;
 
   /** Returns what logs in to the circle, and opens it. */
@@ -45,8 +45,8 @@ export function OpenCircle({ circle, busy, run }: Running & { circle: string | u
   };
   const byNewKey = async (to: string) => {
     const key = SecretKey.generate();
-    await logInByKey(to, key, keeps);
     saveKeyFile(key);
+    await logInByKey(to, key, keeps);
   };
   return (
     <section class="stack-small" aria-labelledby="open">
@@ -93,7 +93,7 @@ export function OpenCircle({ circle, busy, run }: Running & { circle: string | u
             <input
               type="file"
               class="hidden"
-              disabled={!pk}
+              disabled={why !== undefined}
               onChange={(event) => {
                 const input = event.currentTarget;
                 run("file", () => byFile(input));

@@ -2,6 +2,7 @@ import { RefusedError } from "@circled/client";
 import { SecretKey } from "@circled/client/keys";
 import { useEffect, useState } from "preact/hooks";
 import { openCircle } from "../router.js";
+import { SupersededError } from "../superseded.js";
 import { nextTheme, theme } from "../theme.js";
 import { Button } from "../ui/button.js";
 import { confirmByName } from "../ui/dialog.js";
@@ -15,6 +16,9 @@ import { findKey, forgetKey, keptKeys, readKeptKeys, saveKeyFile } from "./key-s
 import { logInAgain, logInByKey } from "./login.js";
 import { OpenCircle } from "./open.js";
 import { resuming } from "./resume.js";
+
+/** Why nobody can log in: the browser has no WebCrypto. */
+export const INSECURE = "Browsers sign on https:// and on localhost only: open the console at such an address";
 
 /** What is under way, and how to begin something. */
 export interface Running {
@@ -35,7 +39,7 @@ export function LoginPage({ circle }: { circle: string | undefined }) {
     if (busy) return;
     setBusy(name);
     setError(undefined);
-    await work().catch(setError);
+    await work().catch((error) => error instanceof SupersededError || setError(error));
     setBusy(undefined);
   };
   return (
@@ -58,11 +62,7 @@ export function LoginPage({ circle }: { circle: string | undefined }) {
           </p>
         ) : (
           <>
-            {!isSecureContext && (
-              <p class="note warn">
-                Browsers sign only on https:// and on localhost: open this console at such an address to log in.
-              </p>
-            )}
+            {!isSecureContext && <p class="note warn">{INSECURE}.</p>}
             <ErrorNote error={error} />
             <UsedCircles busy={busy} run={run} circle={circle} />
             {!circle && circles.value.length === 0 && <MakeCircle busy={busy} run={run} />}
@@ -125,9 +125,11 @@ function MakeCircle({ busy, run }: Running) {
   const [keeps, setKeeps] = useState(true);
   const make = async () => {
     const key = SecretKey.generate();
+    // Before anything else, so that the key of a circle is never lost.
+    if (saves) saveKeyFile(key);
     try {
       const isKept = await logInByKey(key.pubkey, key, keeps);
-      if (saves || !isKept) saveKeyFile(key);
+      if (!saves && !isKept) saveKeyFile(key);
     } catch (error) {
       if (error instanceof RefusedError && error.status === 404) throw new Error(NOT_OPEN, { cause: error });
       throw error;
@@ -151,7 +153,7 @@ function MakeCircle({ busy, run }: Running) {
       <Button
         kind="primary"
         busy={busy === "make"}
-        why={saves || keeps ? undefined : "The key would be lost with this page"}
+        why={!isSecureContext ? INSECURE : saves || keeps ? undefined : "The key would be lost with this page"}
         onClick={() => run("make", make)}
       >
         Make a circle

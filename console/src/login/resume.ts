@@ -2,7 +2,7 @@
 
 import { effect, signal } from "@preact/signals";
 import { route } from "../router.js";
-import { session } from "../session.js";
+import { cancelOpening, session } from "../session.js";
 import { resume } from "./login.js";
 
 /** How that goes, for the login page. */
@@ -15,6 +15,7 @@ export function startResuming(): void {
     const { circle } = route.value;
     if (circle === asked) return;
     asked = circle;
+    cancelOpening(circle);
     if (!circle || session.peek()?.pk === circle) {
       resuming.value = { busy: false };
       return;

@@ -23,11 +23,8 @@ export function OverviewPage({ session }: { session: Session }) {
   const failing = useAsync(() => findFailing(session), deps);
   const scripts = useAsync(async () => (whyNot(session, "call") ? undefined : await circle.listScripts()), deps);
   const { seconds, error } = useActivity(session, !cantManage);
-  useChanges(session, "job.", () => {
-    usage.reload();
-    failing.reload();
-  });
-  // The counts of the last second say that something has changed.
+  useChanges(session, "job.", failing.reload);
+  // The counts of the last second say that something has changed: once a second, at most.
   const last = seconds.at(-1);
   useEffect(() => {
     if (last && last.runs + last.webhooks > 0) usage.reload();

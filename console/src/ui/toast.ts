@@ -1,6 +1,7 @@
 /** Short messages that go away by themselves. */
 
 import { signal } from "@preact/signals";
+import { SupersededError } from "../superseded.js";
 import { explain } from "./explain.js";
 
 export interface Toast {
@@ -22,6 +23,7 @@ export function toast(text: string, kind: Toast["kind"] = "info"): void {
 
 /** Shows an error for some seconds. */
 export function toastError(error: unknown): void {
+  if (error instanceof SupersededError) return;
   const { title, detail } = explain(error);
   toast(detail ? `${title}: ${detail}` : title, "error");
 }

@@ -4,9 +4,13 @@ import { useEffect, useRef } from "preact/hooks";
 import { may, type Session } from "../session.js";
 import { type Async, useAsync } from "./use-query.js";
 
+/** The least time between two calls of `onChange`, in milliseconds. */
+const PAUSE = 1000;
+
 /**
- * Calls `onChange` after events whose topic begins with `topic`, once for several in a row; and once when it is sure that none
- * will be missed. Whoever may not subscribe is told when the connection was lost and is back.
+ * Calls `onChange` after events whose topic begins with `topic`: at once after the first one, and then at most once a second for
+ * as long as they come; and once when it is sure that none will be missed. Whoever may not subscribe is told when the connection
+ * was lost and is back.
  */
 export function useChanges(session: Session, topic: string, onChange: () => void): void {
   const latest = useRef(onChange);
@@ -15,9 +19,16 @@ export function useChanges(session: Session, topic: string, onChange: () => void
   const maySubscribe = may(session, "subscribe").ok;
   useEffect(() => {
     let timer: ReturnType<typeof setTimeout> | undefined;
+    let last = Number.NEGATIVE_INFINITY;
     const soon = () => {
-      clearTimeout(timer);
-      timer = setTimeout(() => latest.current(), 50);
+      timer ??= setTimeout(
+        () => {
+          timer = undefined;
+          last = performance.now();
+          latest.current();
+        },
+        Math.max(0, last + PAUSE - performance.now()),
+      );
     };
     if (!maySubscribe) {
       let wasLost = false;

@@ -56,14 +56,28 @@ export interface Async<T> {
 export function useAsync<T>(fetch: (signal: AbortSignal) => Promise<T>, deps: readonly unknown[]): Async<T> {
   const [state, setState] = useState<Omit<Async<T>, "reload">>({ value: undefined, error: undefined, busy: true });
   const [round, setRound] = useState(0);
+  /** `again`: it is to be fetched again, once what is under way has come. */
+  const now = useRef({ busy: false, again: false });
   useEffect(() => {
     const abort = new AbortController();
+    const own = { busy: true, again: false };
+    now.current = own;
     setState(({ value }) => ({ value, error: undefined, busy: true }));
+    const end = (change: (value: T | undefined) => Omit<Async<T>, "reload">) => {
+      if (abort.signal.aborted) return;
+      own.busy = false;
+      setState(({ value }) => change(value));
+      if (own.again) setRound((before) => before + 1);
+    };
     fetch(abort.signal).then(
-      (value) => abort.signal.aborted || setState({ value, error: undefined, busy: false }),
-      (error) => abort.signal.aborted || setState(({ value }) => ({ value, error, busy: false })),
+      (value) => end(() => ({ value, error: undefined, busy: false })),
+      (error) => end((value) => ({ value, error, busy: false })),
     );
     return () => abort.abort();
   }, [...deps, round]);
-  return { ...state, reload: () => setRound((before) => before + 1) };
+  const reload = () => {
+    if (now.current.busy) now.current.again = true;
+    else setRound((before) => before + 1);
+  };
+  return { ...state, reload };
 }

@@ -38,6 +38,8 @@ export class Profile {
   readonly faults: string[] = [];
   /** The texts that the wallet and the Nostr signer were asked to sign. */
   readonly prompts: string[] = [];
+  /** While there is one, a prompt is answered only after it. */
+  hold: Promise<void> | undefined;
   /** What is expected in the console, because the test causes it: a server that is down, a circle that isn't there. */
   expected: RegExp | undefined;
 
@@ -73,7 +75,10 @@ export class Profile {
       });
     });
     if (wallet) {
-      await context.exposeFunction("showPrompt", (text: string) => void profile.prompts.push(text));
+      await context.exposeFunction("showPrompt", async (text: string) => {
+        profile.prompts.push(text);
+        await profile.hold;
+      });
       await context.addInitScript({ content: `var SECRET_KEY = "${wallet}";${readFileSync(EXTENSIONS, "utf8")}` });
     }
     return profile;
@@ -91,8 +96,13 @@ export class Profile {
   }
 
   /** Logs in to a circle by a key file, as a user would, and goes to one of its pages. `keep`: the browser keeps the key. */
-  async logIn(circle: string, key: SecretKey, { at = "overview", keep = false } = {}): Promise<Page> {
-    const page = await this.visit();
+  async logIn(
+    circle: string,
+    key: SecretKey,
+    { at = "overview", keep = false, page = undefined as Page | undefined } = {},
+  ): Promise<Page> {
+    page ??= await this.context.newPage();
+    await page.goto(this.#server.console());
     await page.getByLabel("Circle", { exact: true }).fill(circle);
     if (keep) await page.getByLabel("Keep the key in this browser", { exact: true }).check();
     await page.getByLabel(/^Key file/).setInputFiles({

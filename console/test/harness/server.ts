@@ -81,7 +81,13 @@ export class ConsoleServer {
     ];
     writeFileSync(join(started.#folder, "circled.toml"), `${server.join("\n")}\n${settings}\n`);
     started.#proxy = await startProxy({ port: started.#port, target: started.#serverPort, prefix });
-    await started.restart();
+    try {
+      await started.restart();
+    } catch (error) {
+      // Otherwise, the proxy would keep the test from ending.
+      await started.stop();
+      throw error;
+    }
     return started;
   }
 

@@ -28,7 +28,7 @@ export function RateChart({ title, colour, seconds, of }: Props) {
     let isGone = false;
     loadCharts().then(({ createChart }) => {
       if (isGone || !element.current) return;
-      made = createChart(element.current, { colour, seconds: SECONDS, height: element.current.clientHeight });
+      made = createChart(element.current, { colour, seconds: SECONDS });
       setChart(made);
     }, setError);
     return () => {

@@ -1,13 +1,13 @@
 /** JSON as text, changed without reading its numbers: `1.0` stays `1.0`. */
 
+import { EACH_INVISIBLE } from "../../ui/invisible.js";
+
 const TOKEN = /"[^"\\]*(?:\\.[^"\\]*)*"|[[\]{},:]|[^\s[\]{},:"]+/g;
 const SHORT = 72;
-/** Characters that can't be seen, or that change the order of others. In JSON they may be written as `\\u202e`. */
-const INVISIBLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}]/gu;
 
-/** Returns a string in JSON with the same value, all of whose characters can be seen. */
+/** Returns a string in JSON with the same value, all of whose characters can be seen: `\\u202e`. */
 function escaped(token: string): string {
-  return token.replace(INVISIBLE, (one) =>
+  return token.replace(EACH_INVISIBLE, (one) =>
     [...Array(one.length).keys()].map((n) => `\\u${one.charCodeAt(n).toString(16).padStart(4, "0")}`).join(""),
   );
 }
