@@ -59,8 +59,11 @@ test("the owner submits a job here, and sees those of others come", async () => 
   await form.getByLabel("Idempotency key").fill("the only one");
   await form.getByRole("button", { name: "Submit", exact: true }).click();
   await detail(page).getByText("finished").waitFor();
-  await detail(page).getByText("9007199254740993").waitFor();
-  await detail(page).getByText("at it").waitFor();
+  const panel = (title: string) => detail(page).getByRole("region", { name: title, exact: true });
+  await panel("Value").getByText("9007199254740993").waitFor();
+  await panel("Logs (1)").getByText("at it").waitFor();
+  await panel("Arguments").getByText("40").waitFor();
+  await detail(page).locator("details").getByText('print("at it");').waitFor();
   await row(page, "finished").waitFor();
   const guest = await server.connect(key.pubkey, SecretKey.generate());
   await circle.putScript({ name: "later", source: "1" });
@@ -231,10 +234,11 @@ test("what a hostile job says is text", async () => {
   await ended(circle, (await circle.submitJob({ script: source, args })).job_id);
   await ended(circle, (await circle.submitJob({ script: source, args: { ...args, huge: 1 } })).job_id);
   await row(page, "finished").click();
-  await detail(page).getByText("-9223372036854775808").waitFor();
-  await detail(page).getByText("9223372036854775807", { exact: true }).waitFor();
+  const value = detail(page).getByRole("region", { name: "Value" });
+  await value.getByText("-9223372036854775808").waitFor();
+  await value.getByText("9223372036854775807", { exact: true }).waitFor();
   const shown = '<img src=x onerror="globalThis.pwned=1">⟨U+202E⟩gnp.exe⟨U+200B⟩</script>⟨U+2028⟩';
-  assert.equal(await detail(page).getByRole("listitem").first().textContent(), shown);
+  assert.equal(await detail(page).getByRole("region", { name: "Logs" }).getByRole("listitem").textContent(), shown);
   await row(page, "dead").click();
   await detail(page).getByText("runtime error", { exact: true }).waitFor();
   assert.ok((await detail(page).locator(".job-error-message").textContent())?.includes(shown));

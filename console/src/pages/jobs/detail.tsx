@@ -1,6 +1,6 @@
 /** One job. */
 
-import type { Job, Json } from "@circled/client";
+import type { Job, JobInput } from "@circled/client";
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import { href, navigate, route } from "../../router.js";
@@ -49,7 +49,7 @@ export function JobDetail({ session, id, listed, onChange }: Props) {
         <JobActions session={session} job={job} onDone={onDone} />
       </DetailHead>
       {error && <ErrorNote error={error} />}
-      <ErrorPanel session={session} job={job} source={job.name ? undefined : input?.script} />
+      <ErrorPanel session={session} job={job} source={job.name ? undefined : (input?.script ?? undefined)} />
       <Value job={job} />
       <Logs job={job} />
       <Panel title="Facts">
@@ -92,20 +92,13 @@ export function CloseDetail({ page }: { page: string }) {
   );
 }
 
-/** What a job runs on. */
-interface JobInput {
-  readonly script?: string;
-  readonly args?: Json;
-}
-
 /** Asks for the input of a submitted job, which never changes. */
 function useInput(session: Session, id: string, job: Job | undefined): JobInput | undefined {
   const isSubmitted = job && !isDelivery(job);
   const asked = useAsync(async () => {
     if (!isSubmitted) return undefined;
-    const params = { job_id: id, input: true };
-    const job: Job & { input?: JobInput } = await session.circle.getJob(params);
-    return job.input;
+    const { input } = await session.circle.getJob({ job_id: id, input: true });
+    return input ?? undefined;
   }, [session, id, isSubmitted]);
   return asked.value;
 }
@@ -121,7 +114,7 @@ function Input({ input, hasName }: { input: JobInput; hasName: boolean }) {
           <JsonView value={input.args} />
         )}
       </Panel>
-      {input.script !== undefined && (
+      {typeof input.script === "string" && (
         <details class="source" open={isOpen} onToggle={(event) => open(event.currentTarget.open)}>
           <summary>The script that it runs</summary>
           {isOpen && <pre>{visible(input.script, true)}</pre>}
