@@ -24,6 +24,7 @@ export * from "./login/resume.js";
 export * from "./router.js";
 export * from "./session.js";
 export * from "./superseded.js";
+export * from "./tab-texts.js";
 export * from "./theme.js";
 export * from "./ui/badge.js";
 export * from "./ui/boundary.js";

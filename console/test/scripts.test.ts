@@ -119,6 +119,27 @@ test("versions are compared, run and put back; a rule is set; a script is delete
   await profile.close();
 });
 
+test("who logs out leaves no text behind, and no ARGS", async () => {
+  const { key, profile, page } = await open({ shared: "1\n" }, { at: "scripts/shared", keep: true });
+  await shows(page, "It compiles");
+  await type(page, "2 // mine\n");
+  await shows(page, "unsaved changes");
+  await page.getByLabel("ARGS, as JSON").fill('"mine"');
+  const kept = () => page.evaluate(() => JSON.stringify({ ...sessionStorage }));
+  assert.match(await kept(), /2 \/\/ mine/);
+  await button(page, "Log out").click();
+  await page.getByRole("heading", { name: "Open a circle" }).waitFor();
+  assert.doesNotMatch(await kept(), /mine/);
+  page.on("dialog", () => profile.faults.push("leaving asks"));
+  await page.reload();
+  await page.getByRole("button", { name: /^Open 0/ }).click();
+  await page.getByText("Connected").waitFor();
+  await go(page, `#/${key.pubkey}/scripts/shared`);
+  await shows(page, "It compiles");
+  assert.equal(await page.getByLabel("ARGS, as JSON").inputValue(), "");
+  await profile.close();
+});
+
 test("of two who edit, one chooses; a text that isn't saved survives a reload and a lost connection", async () => {
   const { key, circle, profile, page } = await open({ shared: "1\n" }, { at: "scripts/shared", keep: true });
   profile.expected = /WebSocket connection/;

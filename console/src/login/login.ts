@@ -4,6 +4,7 @@ import type { Signer } from "@circled/client";
 import { keySigner, type SecretKey } from "@circled/client/keys";
 import { openCircle, openLogin } from "../router.js";
 import { cancelOpening, circleUrl, closeSession, type LoginKind, openSession, session, type Ways } from "../session.js";
+import { forgetTexts } from "../tab-texts.js";
 import { toast } from "../ui/toast.js";
 import { browserSigner, type Prompting } from "./browser-signer.js";
 import { circles, markOut, rememberCircle, type UsedCircle } from "./circles.js";
@@ -124,4 +125,5 @@ export async function logOut(): Promise<void> {
   markOut(now.pk);
   openLogin();
   closeSession();
+  forgetTexts(now.pk);
 }

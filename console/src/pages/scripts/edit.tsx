@@ -109,7 +109,7 @@ export function Edit({ session, script, onSave }: Props) {
   );
 }
 
-/** What can be run of a script: its newest version, the text in the editor, and older versions. */
+/** Returns what can be run of a script: its newest version, the text in the editor, and older versions. */
 function runnablesOf({ newest, text, isDirty }: OpenScript, isUnseen: boolean): Runnable[] {
   if (isUnseen) return [{ value: "newest", label: "The newest version" }];
   const [first, ...others] = newest.value?.versions ?? [];

@@ -4,14 +4,16 @@ import { useSignal } from "@preact/signals";
 import { useState } from "preact/hooks";
 import type { Mark } from "../../editor/main.js";
 import { may, type Session, whyNot } from "../../session.js";
+import { keepText, keptText } from "../../tab-texts.js";
 import { Button } from "../../ui/button.js";
 import { Field, Select, TextArea } from "../../ui/field.js";
 import { formatJson, parseJson } from "../../ui/json.js";
 import { Panel } from "../../ui/panel.js";
 import { markOf } from "./check.js";
+import { SCRATCH } from "./drafts.js";
 import { type Outcome, Result } from "./result.js";
 
-/** What can be run: the text in the editor, or a version of the script. */
+/** The text in the editor, or a version of the script: one of what can be run. */
 export interface Runnable {
   readonly value: string;
   readonly label: string;
@@ -36,21 +38,14 @@ interface Props {
   readonly run: { current: (() => void) | undefined };
 }
 
-const ARGS = "circled-console:args:";
-
-/** ARGS as they were typed last, in this tab. */
-function keptArgs(name: string, text?: string): string {
-  try {
-    if (text !== undefined) sessionStorage.setItem(ARGS + name, text);
-    return sessionStorage.getItem(ARGS + name) ?? "";
-  } catch {
-    return text ?? "";
-  }
-}
-
 export function Run({ session, name, runnables, preferred, onFault, onJump, run }: Props) {
-  const keptAs = `${session.pk}:${name ?? "-scratch"}`;
-  const args = useSignal(keptArgs(keptAs));
+  // As they were typed last, in this tab.
+  const keptAs = `args:${name ?? SCRATCH}`;
+  const args = useSignal(keptText(session.pk, keptAs) ?? "");
+  const setArgs = (text: string) => {
+    args.value = text;
+    keepText(session.pk, keptAs, text);
+  };
   const isBusy = useSignal(false);
   const outcome = useSignal<Outcome | undefined>(undefined);
   const [chosen, setChosen] = useState<string>();
@@ -98,23 +93,14 @@ export function Run({ session, name, runnables, preferred, onFault, onJump, run 
         <Field label="ARGS, as JSON" error={fault} hint={fault ? undefined : "Empty: the script sees ()"}>
           <TextArea
             value={args.value}
-            onInput={(text) => {
-              args.value = text;
-              keptArgs(keptAs, text);
-            }}
+            onInput={setArgs}
             rows={Math.min(12, Math.max(3, args.value.split("\n").length))}
             placeholder={'{"name": "Ada"}'}
             mono
           />
         </Field>
         {parsed !== undefined && !fault && args.value !== formatJson(parsed) && (
-          <button
-            type="button"
-            class="link"
-            onClick={() => {
-              args.value = keptArgs(keptAs, formatJson(parsed));
-            }}
-          >
+          <button type="button" class="link" onClick={() => setArgs(formatJson(parsed))}>
             Format
           </button>
         )}
