@@ -3,7 +3,7 @@
 import { signal } from "@preact/signals";
 
 const PREFIX = "circled-console:text:";
-/** What isn't kept by the browser, because it keeps nothing, or has no more room. */
+/** The texts that the browser doesn't keep, because it keeps nothing, or has no more room. */
 const inMemory = new Map<string, string>();
 const changes = signal(0);
 

@@ -191,6 +191,27 @@ test("a guest sees all methods, and calls what a role permits", async () => {
   assert.equal(await call.getAttribute("aria-disabled"), "true");
 });
 
+test("a member calls what their role permits, and is told what it doesn't", async () => {
+  const page = await open(member, "api/whoami");
+  await callIt(page);
+  await called(page).getByText("ok").waitFor();
+  assert.match(await message(page, "Received"), /"role": "member"/);
+  await open(member, `api/play?params=${encodeURIComponent('{ "script": "6 * 7" }')}`);
+  await callIt(page);
+  await called(page).getByText("ok").waitFor();
+  assert.match(await message(page, "Received"), /42/);
+  const why = "You are a member here: the circle's rule “manage” doesn't permit this";
+  for (const name of ["put_script", "store_list", "usage"]) {
+    await open(member, `api/${name}`);
+    const form = page.getByRole("form", { name: `Call ${name}`, exact: true });
+    const call = form.getByRole("button", { name: "Call", exact: true });
+    await call.waitFor();
+    assert.equal(await call.getAttribute("title"), why, name);
+    assert.equal(await call.getAttribute("aria-disabled"), "true", name);
+    await page.getByRole("link", { name: `${name} not permitted` }).waitFor();
+  }
+});
+
 test("a device key's session says what it may not call", async () => {
   const wallet = SecretKey.generate();
   await circle.addMember({ pubkey: wallet.pubkey });

@@ -2,7 +2,7 @@
 
 import { StreamLanguage, type StreamParser, type StringStream } from "@codemirror/language";
 
-/** What the reader is in. Brackets and templates nest: `${` in a template opens a bracket, so its code is read as any other. */
+/** The construct that the reader is in. Brackets and templates nest: `${` in a template opens a bracket, so its code is read as any other. */
 type Context =
   | { readonly type: "bracket"; readonly close: string; readonly indent: number }
   | { readonly type: "template" }

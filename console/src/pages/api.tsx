@@ -7,7 +7,7 @@ import { Icon } from "../ui/icon.js";
 import { Page, Split } from "../ui/panel.js";
 import { useAsync } from "../ui/use-query.js";
 import { MethodPanel } from "./api/method.js";
-import { readApi, whyNot } from "./api/methods.js";
+import { readApi, whyNotCall } from "./api/methods.js";
 import { Prose } from "./api/prose.js";
 import "./tabs.css";
 import "./api.css";
@@ -34,7 +34,7 @@ export function ApiPage({ session }: { session: Session }) {
             <ErrorNote error={error} />
             <nav class="api-list" aria-label="Methods">
               {methods.map((one) => {
-                const why = whyNot(session, one);
+                const why = whyNotCall(session, one);
                 return (
                   <a
                     key={one.name}

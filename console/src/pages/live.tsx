@@ -11,7 +11,7 @@ const TABS = [
   ["queries", "Queries"],
 ] as const;
 
-/** What happens right now: `#/<circle>/live/events?topic=&since=&event=` and `#/<circle>/live/queries?w=`. */
+/** The events and queries of right now: `#/<circle>/live/events?topic=&since=&event=` and `#/<circle>/live/queries?w=`. */
 export function LivePage({ session }: { session: Session }) {
   const { rest, query } = route.value;
   const tab = rest[0] === "queries" ? "queries" : "events";

@@ -7,7 +7,7 @@ import { quote } from "./snippets.js";
 
 type Params = { [name: string]: Json };
 
-/** What a command is made of: its words, which parameters come after the URL, and which are options. */
+/** The parts of a command: its words, which parameters come after the URL, and which are options. */
 interface Command {
   readonly words: string;
   readonly after?: readonly string[];

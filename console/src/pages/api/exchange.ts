@@ -5,11 +5,11 @@ import { parse, stringify } from "@circled/client/json";
 import { type ReadonlySignal, signal } from "@preact/signals";
 import { listenToWire } from "../../session.js";
 
-/** How a call is. */
+/** The state of a call. */
 export interface Call {
   readonly sent: string | undefined;
   readonly received: string | undefined;
-  /** What has failed without a reply of the server. */
+  /** The error of a call that got no reply of the server. */
   readonly error: unknown;
   /** How long it took, in milliseconds; undefined while it is under way. */
   readonly took: number | undefined;

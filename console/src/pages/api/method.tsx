@@ -11,7 +11,7 @@ import { Code } from "./code.js";
 import { Exchange } from "./exchange.js";
 import { ExchangeView } from "./exchange-view.js";
 import { Form } from "./form.js";
-import { type Api, inputOf, type Method, whyNot } from "./methods.js";
+import { type Api, inputOf, type Method, whyNotCall } from "./methods.js";
 import { type Fields, faultOf, fromFields, readParams, toFields } from "./params.js";
 import { Prose } from "./prose.js";
 
@@ -44,7 +44,7 @@ export function MethodPanel({ session, method, api }: { session: Session; method
   const lacking = method.params.find(
     ({ name, required }) => required && !(params instanceof Error) && !(name in params),
   );
-  const why = whyNot(session, method);
+  const why = whyNotCall(session, method);
   useEffect(() => {
     if (!(params instanceof Error)) setQuery({ params: mayLink(method.name, text) ? text : undefined });
   }, [text]);

@@ -79,7 +79,7 @@ function choicesOf({ enum: values, oneOf }: Schema): string[] | undefined {
 }
 
 /** Returns why the caller may not call a method; undefined if they may. */
-export function whyNot(session: Session, method: Method): string | undefined {
+export function whyNotCall(session: Session, method: Method): string | undefined {
   if (method.name === "authenticate")
     return "This session is logged in; as another caller, it would be another session";
   const { device, permissions } = session.me;

@@ -9,7 +9,7 @@ import { rust } from "./rust.js";
 export interface Snippet {
   readonly title: string;
   readonly code: string;
-  /** What one has to know about it. */
+  /** A remark that readers of the code need. */
   readonly note?: string;
 }
 

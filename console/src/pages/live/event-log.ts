@@ -15,7 +15,7 @@ const PAUSE = 50;
 /** How long earlier events may take to come before the list counts as empty, in milliseconds. */
 const SETTLE = 200;
 
-/** What is received, and after which event it begins; without `since`, shortly before now. */
+/** The topics that are received, and the event after which that begins; without `since`, shortly before now. */
 export interface Wanted {
   readonly topic: string;
   readonly since?: number | undefined;
@@ -30,7 +30,7 @@ export class EventLog {
   readonly #error = signal<unknown>(undefined);
   readonly #hasBegun = signal(false);
   readonly #abort = new AbortController();
-  /** What has come and isn't shown yet, the newest last. */
+  /** The events that have come and aren't shown yet, the newest last. */
   #new: Item[] = [];
   #timer: ReturnType<typeof setTimeout> | undefined;
 
@@ -40,7 +40,7 @@ export class EventLog {
     });
   }
 
-  /** What is shown, the newest first. */
+  /** The events that are shown, the newest first. */
   get items(): ReadonlySignal<readonly Item[]> {
     return this.#items;
   }

@@ -7,7 +7,7 @@ import type { Mark } from "../../editor/main.js";
 /** How long to wait for the next key before a text is checked, in milliseconds. */
 const PAUSE = 300;
 
-/** What is known of a source. `none`: nothing, because there is none, or this caller may not have it checked. */
+/** The result of a check. `none`: there is no result, because there is none, or this caller may not have it checked. */
 export type CheckState = "none" | "checking" | "good" | "bad" | "failed";
 
 export class Check {

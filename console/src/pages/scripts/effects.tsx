@@ -1,4 +1,4 @@
-/** What a run has read, written and sent. */
+/** The effects of a run: the keys that it has read and written, and the events that it has sent. */
 
 import type { KeysTouched, RunEffects } from "@circled/client";
 import { href } from "../../router.js";

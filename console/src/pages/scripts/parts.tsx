@@ -44,7 +44,7 @@ const WORDS: Record<CheckState, string> = {
   failed: "It could not be checked now",
 };
 
-/** What is known of the text in the editor: that it compiles, or where its fault is. */
+/** Says of the text in the editor that it compiles, or where its fault is. */
 export function CheckNote({
   check,
   mark,

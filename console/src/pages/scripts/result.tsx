@@ -1,4 +1,4 @@
-/** What has come of a run: its value, its logs, its time, what it has read and written; or its error. */
+/** The result of a run: its value, its logs, its time, what it has read and written; or its error. */
 
 import type { Played } from "@circled/client";
 import { Badge } from "../../ui/badge.js";

@@ -24,7 +24,7 @@ interface Props {
   readonly onChanged: () => Promise<void>;
 }
 
-/** What is compared. The text in the editor comes before the newest version, which has the index 0. */
+/** A text that can be compared. The one in the editor comes before the newest version, which has the index 0. */
 interface Side {
   readonly value: string;
   readonly label: string;

@@ -10,7 +10,7 @@ import type { Page, Row, Tree } from "./tree.js";
 
 interface StoreListProps {
   readonly tree: Tree;
-  /** What the names of the rows begin with, and what a flat list was searched for. */
+  /** True: the rows have whole keys, without groups. */
   readonly isFlat: boolean;
   readonly selected: string | undefined;
   readonly onOpen: (row: Row) => void;

@@ -7,7 +7,7 @@ import { Field, TextArea, TextInput } from "../../ui/field.js";
 import { WRITE, type Written } from "./scripts.js";
 import { tooLong, wrong } from "./text.js";
 
-/** What `ttl` takes, for people. */
+/** Says to people what `ttl` takes. */
 export const TTL_HINT = "Like 90s, 1h or 30d. Empty: it doesn't expire";
 
 interface NewKeyProps {

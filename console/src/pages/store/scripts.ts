@@ -43,7 +43,7 @@ export interface Group {
   readonly count: number;
 }
 
-/** What `LEVEL` returns: a page's rows, and where the next page begins if there is one. */
+/** The result of `LEVEL`: a page's rows, and where the next page begins if there is one. */
 export interface LevelPage {
   readonly rows: (Leaf | Group)[];
   readonly next: string | null;
@@ -96,7 +96,7 @@ while next == () {
 }
 #{ rows: rows, next: next }`;
 
-/** What `READ` returns; null if there is no such key. */
+/** The result of `READ`; null if there is no such key. */
 export interface Entry {
   /** The value as JSON text. */
   readonly text: string;
@@ -118,7 +118,7 @@ export interface WriteArgs {
   readonly ttl: string | null;
 }
 
-/** What `WRITE` returns: `conflict` if the key has another value than was shown, then `text` is that (null: there is none). */
+/** The result of `WRITE`: `conflict` if the key has another value than was shown, then `text` is that (null: there is none). */
 export interface Written {
   readonly conflict: boolean;
   readonly text: string | null;
@@ -146,7 +146,7 @@ export const COUNT = "store.count(ARGS.prefix)";
 /** The keys that one run of `DELETE_PREFIX` deletes. */
 const BATCH = 50_000;
 
-/** What `DELETE_PREFIX` returns: how many keys there were before, and how many it has deleted. */
+/** The result of `DELETE_PREFIX`: how many keys there were before, and how many it has deleted. */
 export interface PrefixDeleted {
   readonly found: number;
   readonly deleted: number;

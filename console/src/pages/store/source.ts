@@ -1,10 +1,10 @@
-/** Where the pages of the store's list come from: a watch for each page that is on the screen, or `store_list`. */
+/** The sources of the pages of the store's list: a watch for each page that is on the screen, or `store_list`. */
 
 import { stringify } from "@circled/client/json";
 import type { Session } from "../../session.js";
 import { LEVEL, type LevelArgs, type LevelPage } from "./scripts.js";
 
-/** What becomes of a page: its rows, or an error. */
+/** Is given a page: its rows, or an error. */
 export type Listener = (page: LevelPage | undefined, error: Error | undefined) => void;
 
 /** A source of pages. */
