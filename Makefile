@@ -18,7 +18,7 @@ FAULTS ?= 60
 FROM ?= $(shell git describe --tags --abbrev=0 2>/dev/null || echo HEAD~1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run console console-test test redis sdk soak upgrade check bench fmt
+.PHONY: help run console console-test test redis prometheus sdk soak upgrade check bench fmt
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -37,7 +37,7 @@ $(CONSOLE_BUILT): $(CONSOLE_SOURCES)
 	cd $(CONSOLE) && npm run build
 	@touch $@
 
-test: redis console ## All tests. They need Redis servers, Node.js and Chromium: .ci/redis and .ci/node get them.
+test: redis prometheus console ## All tests. They need Redis servers, promtool, Node.js and Chromium: .ci/redis, .ci/prometheus and .ci/node get them.
 ifeq ($(NEXTEST),yes)
 	$(CARGO) nextest run --workspace $(FLAGS)
 else
@@ -48,6 +48,9 @@ endif
 
 redis:
 	@.ci/redis
+
+prometheus:
+	@.ci/prometheus
 
 sdk: ## The tests of the TypeScript client, against the binary that the tests in Rust have built.
 	@.ci/node

@@ -38,6 +38,7 @@ mod files;
 mod golden;
 mod log_limit;
 mod memory;
+mod metrics;
 mod pace;
 mod refusal;
 pub mod rpc;

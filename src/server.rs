@@ -9,6 +9,7 @@ mod handshake;
 mod linger;
 mod live;
 mod response_deadline;
+mod scrape;
 mod set_up;
 mod upgrade;
 mod websocket;
@@ -46,7 +47,7 @@ use crate::{
     config,
     dispatch::{self, Dispatcher, Role, Scripts, StartError},
     memory::MemoryBudget,
-    rpc::{DeviceSessions, Quotas, Shared, Watches},
+    rpc::{DeviceSessions, Quotas, Shared, Watches, prepare_counters},
     session::{self, Registry},
     shares::Bounds,
     turns::Turns,
@@ -136,6 +137,7 @@ pub enum ServeError {
 impl Server {
     /// Listens on the addresses and starts the dispatcher.
     pub async fn bind(settings: &config::Settings, fail_fast: bool) -> Result<Self, ServeError> {
+        prepare_counters();
         let files = OpenFiles::claim(settings.server.reserved_files)?;
         let max_unsent = settings.server.max_unsent;
         let listen = settings.server.listen.to_string();

@@ -13,6 +13,7 @@ mod registry;
 mod settings;
 
 use std::{
+    borrow::Cow,
     future::{pending, ready},
     pin::{Pin, pin},
     sync::Arc,
@@ -34,6 +35,7 @@ pub use settings::Settings;
 use crate::{
     farewell,
     memory::MemoryBudget,
+    metrics::{CloseLabels, metrics},
     rpc::{
         self, Context, DeviceEnd, Events, Gather, Handled, Id, InFlight, PendingCall, Reply,
         ReplyText, Subscriptions,
@@ -140,6 +142,7 @@ pub fn run<S: Metered + Send>(
     permit: SessionPermit,
 ) -> impl Future<Output = ()> + Send {
     let mut connection = Connection::new(socket, &settings, permit.memory().clone());
+    metrics().sessions_opened.increment();
     async move {
         let _permit = &permit;
         let (mut end, events) = converse(&mut connection, &mut context, &settings, &ending).await;
@@ -166,18 +169,27 @@ pub fn run<S: Metered + Send>(
     }
 }
 
+/// Counts a session that has ended, by the code of the close frame, or a word where the server sends none.
+fn count_close(code: impl Into<Cow<'static, str>>) {
+    let labels = CloseLabels { code: code.into() };
+    metrics().session_closes.get_or_create(&labels).increment();
+}
+
 /// Says goodbye to the client and closes the connection.
 async fn close<S: Metered>(connection: &mut Connection<S>, end: End, stopping: &CancellationToken) {
     match end {
         End::Left => {
+            count_close("left");
             tracing::info!("session ended: the client left");
             farewell::wait_for(connection.finish(), stopping).await;
         }
         End::Silent => {
+            count_close("silent");
             tracing::info!("session ended: no answer to a ping");
         }
         End::Closing(closing) => {
             let frame = closing.frame();
+            count_close(u16::from(frame.code).to_string());
             tracing::info!(
                 code = u16::from(frame.code),
                 reason = frame.reason.as_str(),
@@ -204,8 +216,10 @@ pub async fn refuse<S: Metered>(
     // The client is sent nothing that would have to wait.
     let nothing = MemoryBudget::new("session.max_buffered", 0);
     let mut connection = Connection::new(socket, &settings, nothing);
+    let frame = Closing::Full(full).frame();
+    count_close(u16::from(frame.code).to_string());
     let close = async {
-        if connection.close(Closing::Full(full).frame()).await {
+        if connection.close(frame).await {
             connection.finish().await;
         }
     };

@@ -93,6 +93,15 @@ impl Wanted {
 }
 
 impl Credentials {
+    /// Returns the scheme that they are of.
+    pub fn scheme(&self) -> Scheme {
+        match self {
+            Self::Signature { scheme, .. } => *scheme,
+            Self::Siwe { .. } => Scheme::Siwe,
+            Self::Nostr(_) => Scheme::Nostr,
+        }
+    }
+
     /// Sorts out the parameters.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
 //! The ends of jobs: both backends and all kinds of jobs pass through [`on_end`], which knows the outcome and the time.
-//! It logs them. Whatever counts jobs belongs there.
+//! It logs and counts them.
 //!
 //! No job is told twice. A durable job in Redis isn't told at all if its worker ends before it has the answer to its commit.
 
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     circle::{JobSpec, Task},
+    metrics::{JobLabels, metrics},
     script::Outcome,
     units::duration::milliseconds,
 };
@@ -21,7 +22,8 @@ use crate::{
 /// A job that has ended, or one run of a durable job.
 struct Ended<'a> {
     job: JobId,
-    is_durable: bool,
+    /// The kind of a durable job.
+    durable: Option<&'static str>,
     /// `finished`, or the reason why it isn't.
     ending: &'static str,
     /// The time when it began, if it ran: a durable job in Redis begins when its worker has taken it.
@@ -33,13 +35,19 @@ struct Ended<'a> {
 fn on_end(ended: &Ended<'_>) {
     tracing::debug!(
         job = %ended.job,
-        durable = ended.is_durable,
+        durable = ended.durable.is_some(),
         ending = ended.ending,
         duration_ms = ended.begun.map(|begun| milliseconds(begun.elapsed())),
         "a job ended"
     );
     if let Some(failed) = ended.failed {
         log_failure(failed);
+    }
+    // Interactive jobs are counted as calls, and as runs of scripts.
+    if let Some(kind) = ended.durable {
+        let ending = ended.ending;
+        let labels = JobLabels { kind, ending };
+        metrics().jobs.get_or_create(&labels).increment();
     }
 }
 
@@ -83,7 +91,7 @@ impl Interactive {
         }
         on_end(&Ended {
             job: self.job,
-            is_durable: false,
+            durable: None,
             ending,
             begun: Some(self.begun),
             failed: None,
@@ -103,6 +111,7 @@ impl Drop for Interactive {
 pub(super) struct DurableRun {
     job: JobId,
     circle: PublicKey,
+    kind: &'static str,
     ending: &'static str,
     begun: Instant,
     failed: Option<Box<JobRecord>>,
@@ -115,6 +124,10 @@ impl DurableRun {
         Self {
             job: job.id,
             circle: job.circle,
+            kind: match job.provider() {
+                Some(_) => "delivery",
+                None => "submitted",
+            },
             ending: match job.status {
                 Status::Finished => "finished",
                 Status::Cancelled => "cancelled",
@@ -135,7 +148,7 @@ impl DurableRun {
         }
         on_end(&Ended {
             job: self.job,
-            is_durable: true,
+            durable: Some(self.kind),
             ending: self.ending,
             begun: Some(self.begun),
             failed: self.failed.as_deref(),
@@ -143,10 +156,11 @@ impl DurableRun {
     }
 }
 
-/// Notes that a run conflicted with others, and starts over. Logged under a target of its own, so that it can be watched
+/// Counts a run that conflicted with others, and starts over. Logged under a target of its own, so that it can be watched
 /// alone.
 pub(super) fn starts_over(circle: &PublicKey, job: JobId) {
     activity::count(circle, Happening::Conflict);
+    metrics().conflict_reruns.increment();
     tracing::debug!(target: "circled::conflicts", %job, "a run conflicted, and starts over");
 }
 
@@ -154,7 +168,7 @@ pub(super) fn starts_over(circle: &PublicKey, job: JobId) {
 pub(super) fn cancelled(job: JobId) {
     on_end(&Ended {
         job,
-        is_durable: true,
+        durable: Some("any"),
         ending: "cancelled",
         begun: None,
         failed: None,

@@ -9,6 +9,7 @@ mod compile;
 mod delivery;
 mod embedded;
 mod ended;
+mod figures;
 mod job;
 mod job_pages;
 mod job_reads;
@@ -28,6 +29,7 @@ use compile::Requester;
 pub use delivery::{Delivery, NotAccepted, Progress, Receipt, Series};
 pub use embedded::{Embedded, EmbeddedOutcomeHandle, JobStore, Scripts};
 use ended::Interactive;
+pub use figures::{DiskFigures, Figures, JobFigures, RedisFigures};
 use job::Account;
 pub use job::ReservedOutcome;
 pub use job_pages::{ListedJob, Page};
@@ -520,6 +522,14 @@ impl Dispatcher {
         match self {
             Self::Embedded(_) => None,
             Self::Redis(redis) => redis.workers(),
+        }
+    }
+
+    /// Looks up the figures of the backend. Those that can't be had now are missing.
+    pub async fn figures(&self) -> Figures {
+        match self {
+            Self::Embedded(embedded) => embedded.figures().await,
+            Self::Redis(redis) => redis.figures().await,
         }
     }
 

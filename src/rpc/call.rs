@@ -7,7 +7,11 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::task::yield_now;
 
-use super::{Batch, Context, Error, Id, Incoming, Method, Needs, Request, methods};
+use super::{
+    Batch, Context, Error, Id, Incoming, Method, Needs, Request,
+    counted::{self, CountedCall},
+    methods,
+};
 use crate::memory::{MemoryBudget, OverBudget, Reservation, SMALL, SMALL_CALL};
 
 /// A future of a call that is under way.
@@ -77,7 +81,7 @@ pub fn on_text<'a>(context: &'a mut Context, text: &'a str) -> Handled<'a> {
 async fn on_long_text(context: &mut Context, text: &str) -> Reply {
     let turn = match context.turn_to_read().await {
         Ok(turn) => turn,
-        Err(error) => return refuse(Some(Id::NULL), &error, &context.memory),
+        Err(error) => return refuse(None, Some(Id::NULL), &error, &context.memory),
     };
     let handled = read(context, text);
     // Let others on this thread have their turn before the place is free for the next.
@@ -93,9 +97,9 @@ async fn on_long_text(context: &mut Context, text: &str) -> Reply {
 fn read<'a>(context: &'a mut Context, text: &'a str) -> Handled<'a> {
     Handled::Done(
         match Incoming::parse(text, context.shared.limits.max_batch) {
-            Err(error) => refuse(Some(Id::NULL), &error, &context.memory),
+            Err(error) => refuse(None, Some(Id::NULL), &error, &context.memory),
             Ok(Incoming::Single(Err(invalid))) => {
-                refuse(Some(invalid.id), &invalid.error, &context.memory)
+                refuse(None, Some(invalid.id), &invalid.error, &context.memory)
             }
             Ok(Incoming::Single(Ok(request))) => {
                 let method = Method::find(&request.method);
@@ -144,8 +148,11 @@ async fn on_batch(context: &mut Context, batch: Batch<'_>) -> Reply {
                     None => on_request(context, method, request),
                 }
             }
-            (Ok(request), Some(over)) => refuse(request.id, &Error::from(over), &budget),
-            (Err(invalid), _) => refuse(Some(invalid.id), &invalid.error, &budget),
+            (Ok(request), Some(over)) => {
+                let method = Method::find(&request.method);
+                refuse(method, request.id, &Error::from(over), &budget)
+            }
+            (Err(invalid), _) => refuse(None, Some(invalid.id), &invalid.error, &budget),
         };
         match reply {
             Reply::Now(None) => {}
@@ -187,52 +194,50 @@ pub(crate) fn failed(error: &Error, id: &Id<'_>) -> String {
 /// Turns a method's result into the reply for `id`, which counts in `memory`. A notification gets no reply.
 pub(super) fn reply<T: Serialize + Send + 'static>(
     answer: Answer<T>,
+    counted: CountedCall,
     id: Option<Id<'_>>,
     memory: &MemoryBudget,
 ) -> Reply {
-    match answer {
+    let pending = match answer {
         Answer::Now(result) => {
-            Reply::Now(id.map(|id| ReplyText::new(finished(result, &id), &id, memory)))
+            counted.end(&result);
+            return Reply::Now(id.map(|id| ReplyText::new(finished(result, &id), &id, memory)));
         }
         Answer::Later(pending) => {
-            let Some(id) = id.map(Id::into_owned) else {
-                return without_reply(pending);
-            };
-            let memory = memory.clone();
-            Reply::Later(Box::pin(async move {
+            let (id, memory) = (id.map(Id::into_owned), memory.clone());
+            return Reply::Later(Box::pin(async move {
                 let result = pending.await;
+                counted.end(&result);
+                let id = id?;
                 Some(ReplyText::new(finished(result, &id), &id, &memory))
-            }))
+            }));
         }
-        Answer::Reserved(pending) => {
-            let Some(id) = id.map(Id::into_owned) else {
-                return without_reply(pending);
-            };
-            let memory = memory.clone();
-            Reply::Later(Box::pin(async move {
-                let (result, reservation) = pending.await;
-                let about = reservation.as_ref().map_or(0, Reservation::bytes);
-                let text = finished_in(about, result, &id);
-                let Some(mut reservation) = reservation else {
-                    return Some(ReplyText::new(text, &id, &memory));
-                };
-                // Everything but the id was reserved. The result of a run that has happened is always sent.
-                let _ = reservation.resize(text.len());
-                let reservation = Some(reservation);
-                Some(ReplyText { text, reservation })
-            }))
-        }
-    }
-}
-
-fn without_reply<T: Send + 'static>(pending: PendingCall<T>) -> Reply {
+        Answer::Reserved(pending) => pending,
+    };
+    let (id, memory) = (id.map(Id::into_owned), memory.clone());
     Reply::Later(Box::pin(async move {
-        pending.await;
-        None
+        let (result, reservation) = pending.await;
+        counted.end(&result);
+        let id = id?;
+        let about = reservation.as_ref().map_or(0, Reservation::bytes);
+        let text = finished_in(about, result, &id);
+        let Some(mut reservation) = reservation else {
+            return Some(ReplyText::new(text, &id, &memory));
+        };
+        // Everything but the id was reserved. The result of a run that has happened is always sent.
+        let _ = reservation.resize(text.len());
+        let reservation = Some(reservation);
+        Some(ReplyText { text, reservation })
     }))
 }
 
-fn refuse(id: Option<Id<'_>>, error: &Error, memory: &MemoryBudget) -> Reply {
+fn refuse(
+    method: Option<&Method>,
+    id: Option<Id<'_>>,
+    error: &Error,
+    memory: &MemoryBudget,
+) -> Reply {
+    counted::refused(method, error);
     Reply::Now(id.map(|id| ReplyText::new(failed(error, &id), &id, memory)))
 }
 
@@ -255,7 +260,7 @@ impl Costly {
 async fn in_turn(
     context: &mut Context,
     costly: Costly,
-    method: Option<&Method>,
+    method: Option<&'static Method>,
     request: Request<'_>,
 ) -> Reply {
     let refused = match method {
@@ -263,7 +268,7 @@ async fn in_turn(
         None => Some(Error::no_method()),
     };
     if let Some(error) = refused {
-        return refuse(request.id, &error, &context.memory);
+        return refuse(method, request.id, &error, &context.memory);
     }
     let turn = match costly {
         Costly::Login => context.turn_to_log_in().await,
@@ -271,7 +276,7 @@ async fn in_turn(
     };
     let turn = match turn {
         Ok(turn) => turn,
-        Err(error) => return refuse(request.id, &error, &context.memory),
+        Err(error) => return refuse(method, request.id, &error, &context.memory),
     };
     let reply = on_request(context, method, request);
     if costly == Costly::Long || context.exceeds_a_login() {
@@ -295,20 +300,24 @@ async fn after_login(context: &mut Context, reply: Reply) -> Reply {
     reply
 }
 
-fn on_request(context: &mut Context, method: Option<&Method>, request: Request<'_>) -> Reply {
+fn on_request(
+    context: &mut Context,
+    method: Option<&'static Method>,
+    request: Request<'_>,
+) -> Reply {
     let Some(method) = method else {
-        return refuse(request.id, &Error::no_method(), &context.memory);
+        return refuse(None, request.id, &Error::no_method(), &context.memory);
     };
     let admitted = match context.admits(method) {
         Ok(admitted) => admitted,
-        Err(error) => return refuse(request.id, &error, &context.memory),
+        Err(error) => return refuse(Some(method), request.id, &error, &context.memory),
     };
     if let Err(error) = context.check_in_flight() {
-        return refuse(request.id, &error, &context.memory);
+        return refuse(Some(method), request.id, &error, &context.memory);
     }
     let quota = match context.count(method.needs, admitted) {
         Ok(quota) => quota,
-        Err(error) => return refuse(request.id, &error, &context.memory),
+        Err(error) => return refuse(Some(method), request.id, &error, &context.memory),
     };
     // A call that isn't done at once keeps its id.
     let id = request.id.as_ref().map_or(0, |id| id.as_json().len());
@@ -317,9 +326,10 @@ fn on_request(context: &mut Context, method: Option<&Method>, request: Request<'
         request.params.map_or(0, crate::weight::of_json) + id,
     ) {
         Ok(held) => held,
-        Err(error) => return refuse(request.id, &error, &context.memory),
+        Err(error) => return refuse(Some(method), request.id, &error, &context.memory),
     };
-    match (method.call)(context, admitted, request.id, request.params) {
+    let counted = CountedCall::begin(method);
+    match (method.call)(context, admitted, counted, request.id, request.params) {
         Reply::Later(pending) => {
             let permit = (context.begin(), quota, held);
             Reply::Later(Box::pin(async move {

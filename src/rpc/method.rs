@@ -4,7 +4,9 @@ use circled_protocol::Permission;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Context, Error, Id, Reply, call, context::Admitted, methods};
+use super::{
+    Answer, Context, Error, Id, Reply, call, context::Admitted, counted::CountedCall, methods,
+};
 use crate::{auth::Action, field_names::field_names};
 
 /// A method: everything about it, for calling and for describing it.
@@ -23,7 +25,7 @@ pub struct Method {
     pub(super) errors: &'static [i32],
     pub(super) params: fn(&mut SchemaGenerator) -> Schema,
     pub(super) result: fn(&mut SchemaGenerator) -> Schema,
-    pub(super) call: fn(&mut Context, Admitted, Option<Id<'_>>, Option<&str>) -> Reply,
+    pub(super) call: fn(&mut Context, Admitted, CountedCall, Option<Id<'_>>, Option<&str>) -> Reply,
 }
 
 /// A requirement on the caller of a method.
@@ -73,6 +75,11 @@ impl Method {
         Self::all().find(|method| method.name == name)
     }
 
+    /// Returns its number among all methods.
+    pub(super) fn number(&self) -> Option<usize> {
+        Self::all().position(|method| method.name == self.name)
+    }
+
     pub(super) const fn of<C: Call>() -> Self {
         Self {
             name: C::NAME,
@@ -83,10 +90,10 @@ impl Method {
             errors: C::ERRORS,
             params: |schemas| schemas.subschema_for::<C::Params<'static>>(),
             result: |schemas| schemas.subschema_for::<C::Result>(),
-            call: |context, admitted, id, params| {
+            call: |context, admitted, counted, id, params| {
                 let answer = read_and_call::<C>(context, admitted, params);
                 let answer = answer.unwrap_or_else(|error| Answer::Now(Err(error)));
-                call::reply(answer, id, &context.memory)
+                call::reply(answer, counted, id, &context.memory)
             },
         }
     }

@@ -5,6 +5,7 @@
 mod activity;
 mod call;
 mod context;
+mod counted;
 mod device_login;
 mod device_sessions;
 mod error;
@@ -20,6 +21,7 @@ pub(crate) use call::failed;
 pub use call::{Answer, Handled, PendingCall, Reply, ReplyText, on_text};
 use context::Admitted;
 pub use context::{Client, Context, InFlight, Limits, Shared};
+pub(crate) use counted::prepare as prepare_counters;
 pub use device_sessions::{DeviceEnd, DeviceSessions};
 pub use error::Error;
 pub use message::{Batch, Id, Incoming, Invalid, Request};

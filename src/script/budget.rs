@@ -105,6 +105,8 @@ pub(super) struct Budget {
 
 /// The budget holds until this is dropped.
 pub(super) struct Guard {
+    /// The time when the run began.
+    pub(super) begun: Instant,
     operations: u64,
     net: Cell<isize>,
 }
@@ -142,6 +144,7 @@ impl Guard {
             }
         });
         Self {
+            begun: now,
             operations: allowance.operations,
             net: Cell::new(net),
         }

@@ -17,6 +17,7 @@ mod budget;
 mod calls;
 mod captured_variables;
 mod constants;
+mod counted;
 mod engine;
 mod failure;
 pub(crate) mod fair_queue;

@@ -249,6 +249,14 @@ impl<K> WaitingTask<K> {
     }
 }
 
+impl<K: Hash + Eq + Copy> Runner<K> {
+    /// Returns how many tasks wait for a thread, and how many of sessions for a place in that queue.
+    pub fn waiting(&self) -> (usize, usize) {
+        let state = self.shared.lock();
+        (state.queue.waiting(), state.room.len())
+    }
+}
+
 impl<K> Runner<K> {
     /// Takes no more tasks, runs those that wait, and returns when the last one has ended. Calling it again
     /// does nothing more.

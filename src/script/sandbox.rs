@@ -19,7 +19,9 @@ use circled_protocol::FailureKind;
 use super::{
     Failure, FindModule, Import, Inputs, Limits, Outcome, People, RunError, Success,
     budget::{self, Allowance, Guard, Stop},
-    constants, json,
+    constants,
+    counted::{self, Lane},
+    json,
     local::{self, Compiled, Local},
     logs,
     modules::{self, Imports},
@@ -220,7 +222,9 @@ impl Sandbox {
         if guard.peak() > stack::SHALLOW_MEMORY {
             stack::mark_spent();
         }
-        ended.map_err(|ended| self.error(ended))
+        let outcome = ended.map_err(|ended| self.error(ended));
+        counted::count(Lane::Thread, Some(&outcome), guard.begun);
+        outcome
     }
 
     /// Runs the script here and now if it is known to be short; for threads that mustn't block.
@@ -279,7 +283,7 @@ impl Sandbox {
             };
             self.evaluate(&local, &compiled, inputs)
         });
-        match ended {
+        let outcome = match ended {
             Ok(success) => {
                 if let Some(compiled) = compiled {
                     compiled.was_short();
@@ -299,7 +303,9 @@ impl Sandbox {
                 }
                 None
             }
-        }
+        };
+        counted::count(Lane::Inline, outcome.as_ref(), guard.begun);
+        outcome
     }
 
     /// Lets [`Sandbox::try_run`] compile and try this script, whatever it is.

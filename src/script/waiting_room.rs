@@ -64,6 +64,11 @@ impl<C: Hash + Eq + Copy, S: Hash + Eq + Copy, T> WaitingRoom<C, S, T> {
         self.len == 0
     }
 
+    /// Returns how much work waits.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     /// Returns whether work of this session waits: what comes next of it waits too.
     pub(crate) fn has(&self, circle: &C, session: &S) -> bool {
         let sessions = self.circles.members.get(circle);

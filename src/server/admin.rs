@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 use tokio_util::sync::CancellationToken;
 
+use super::scrape;
 use crate::{
     dispatch::{Cursor, Dispatcher, Listing, NotRetried},
     refusal::refuse,
@@ -35,8 +36,8 @@ pub(super) struct Admin {
 }
 
 /// Builds the routes. `/healthz`: 200, or 503 if the process can't go on and ends. `/readyz`: 200 while new sessions
-/// and jobs are taken; 503 once the server stops, and while its store takes nothing. `/jobs`: the durable jobs, for
-/// `circled jobs`.
+/// and jobs are taken; 503 once the server stops, and while its store takes nothing. `/metrics`: for
+/// Prometheus. `/jobs`: the durable jobs, for `circled jobs`.
 pub(super) fn routes(admin: Admin) -> Router {
     let jobs = Router::new()
         .route("/jobs", get(list))
@@ -46,6 +47,7 @@ pub(super) fn routes(admin: Admin) -> Router {
     Router::new()
         .route("/healthz", get(healthy))
         .route("/readyz", get(ready))
+        .route("/metrics", get(scrape::scrape))
         .merge(jobs)
         .method_not_allowed_fallback(async || Refused::WrongMethod)
         .fallback(async || Refused::NoSuchPath)
@@ -128,7 +130,7 @@ impl IntoResponse for Refused {
             Self::NoSuchPath => refuse(
                 StatusCode::NOT_FOUND,
                 "not_found",
-                "nothing is served here; there are /healthz, /readyz, /jobs and /jobs/{id}",
+                "nothing is served here; there are /healthz, /readyz, /metrics, /jobs and /jobs/{id}",
             ),
             Self::WrongMethod => refuse(
                 StatusCode::METHOD_NOT_ALLOWED,

@@ -15,6 +15,7 @@ use crate::{
     auth::Access,
     config,
     dispatch::{Dispatcher, Role},
+    metrics::metrics,
     units::duration::whole_milliseconds,
 };
 
@@ -34,6 +35,8 @@ impl Worker {
     /// # Errors
     /// See [`ServeError`].
     pub async fn start(settings: &config::Settings, fail_fast: bool) -> Result<Self, ServeError> {
+        // The time of the start is the first that it notes.
+        metrics();
         let files = OpenFiles::claim(settings.server.reserved_files)?;
         let admin = admin_listener(settings).await?;
         let access = Arc::new(Access::new(&settings.circles, &settings.circle));

@@ -336,6 +336,11 @@ impl Store {
         &self.0.disk
     }
 
+    /// Returns the bytes of commits that wait to be written.
+    pub fn waiting_bytes(&self) -> usize {
+        self.0.shared.queue.reserved()
+    }
+
     /// Returns whether it takes commits: there is room on the disk, and it has not failed.
     pub fn works(&self) -> bool {
         !self.has_failed() && self.0.disk.has_room()

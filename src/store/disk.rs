@@ -244,13 +244,27 @@ impl Disk {
 
     /// Returns whether the disk has room for more.
     pub(super) fn has_room(&self) -> bool {
-        match rustix::fs::statvfs(&self.path) {
-            Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize) >= self.min_free,
+        match self.free() {
+            Ok(free) => free >= self.min_free,
             Err(error) => {
                 tracing::error!(%error, "failed to read how much of the disk is free");
                 false
             }
         }
+    }
+
+    /// Returns the bytes of the disk that are free.
+    ///
+    /// # Errors
+    /// The system doesn't tell.
+    pub fn free(&self) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(&self.path)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    /// Returns the bytes that must be free.
+    pub fn min_free(&self) -> u64 {
+        self.min_free
     }
 
     /// Writes all of it or nothing, and returns when it is safe. Waits for room in memory. Called by one thread.

@@ -106,6 +106,11 @@ impl WriteQueue {
         QueueReservation { queue: self, bytes }
     }
 
+    /// Returns the bytes that wait, or are about to.
+    pub(super) fn reserved(&self) -> usize {
+        self.lock().reserved
+    }
+
     /// Gives room back.
     fn release(&self, bytes: usize) {
         let mut state = self.lock();

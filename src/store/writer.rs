@@ -6,7 +6,10 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread::{Builder, JoinHandle},
+    time::Instant,
 };
+
+use crate::metrics::metrics;
 
 use super::{commit::Shared, disk::Disk, error::Unavailable, queue::PendingCommit, table::Table};
 
@@ -81,8 +84,14 @@ fn write(disk: &Arc<Disk>, shared: &Shared, writes: Vec<PendingCommit>, full: bo
             let records = write.records.iter();
             records.map(|record| (&write.key, record))
         });
-        disk.write(records).inspect_err(|_| fail(disk, shared))
+        let begun = Instant::now();
+        let written = disk.write(records);
+        metrics().syncs.observe(begun.elapsed());
+        written.inspect_err(|_| fail(disk, shared))
     };
+    if result.is_ok() {
+        metrics().commits.add(writes.len() as u64);
+    }
     let mut circles = HashMap::new();
     for write in &writes {
         circles.insert(write.key, (write.circle.clone(), write.number));

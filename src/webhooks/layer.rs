@@ -33,6 +33,7 @@ use super::{
 use crate::{
     address::{Client, Network},
     dispatch::{self, Happening},
+    metrics::{WebhookLabels, metrics},
     pace::Pace,
     rpc::Shared,
 };
@@ -139,7 +140,9 @@ impl VerifyLayer {
         let mut attempt = Attempt::default();
         attempt.name(path);
         self.0.refusals.tell(&refusal, &attempt, Instant::now());
-        refusal.into_response()
+        let response = refusal.into_response();
+        count(&attempt, response.status());
+        response
     }
 
     /// Replaces the providers. Returns the settings that name other secrets than before.
@@ -198,6 +201,7 @@ where
                     dispatch::count(circle, Happening::Refused);
                 }
             }
+            count(&attempt, response.status());
             Ok(response)
         })
     }
@@ -326,6 +330,19 @@ impl Verifier {
         }
         Ok((provider, circle))
     }
+}
+
+/// Counts a request, by its provider if the settings have that.
+fn count(attempt: &Attempt, status: StatusCode) {
+    let provider = attempt
+        .provider
+        .as_ref()
+        .map(|provider| provider.name.clone());
+    let labels = WebhookLabels {
+        provider: provider.unwrap_or_else(|| "other".into()),
+        status: status.as_u16(),
+    };
+    metrics().webhooks.get_or_create(&labels).increment();
 }
 
 /// Returns the announced length of the body.

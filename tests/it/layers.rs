@@ -7,7 +7,7 @@ use std::{
 };
 
 /// The modules of `src`, from top to bottom.
-const LAYERS: [&str; 24] = [
+const LAYERS: [&str; 25] = [
     "cli",
     "server",
     "config",
@@ -22,6 +22,7 @@ const LAYERS: [&str; 24] = [
     "store",
     "weight",
     "memory",
+    "metrics",
     "address",
     "document",
     "farewell",

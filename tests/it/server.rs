@@ -4,5 +4,6 @@
 mod console;
 pub(crate) mod doors;
 mod http;
+mod metrics;
 mod reload;
 mod shutdown;

@@ -37,6 +37,18 @@ pub enum Scheme {
 }
 
 impl Scheme {
+    /// Returns its name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Eip191 => "eip191",
+            Self::Sha256 => "sha256",
+            Self::Schnorr => "schnorr",
+            Self::Siwe => "siwe",
+            Self::Nostr => "nostr",
+            Self::Es256 => "es256",
+        }
+    }
+
     /// Returns true if callers sign the login text with their own secp256k1 key.
     pub fn signs_text(self) -> bool {
         match self {

@@ -115,6 +115,16 @@ impl CircleQueues {
         ready + self.delayed.len() + self.running.len()
     }
 
+    /// Returns the oldest job that runs, or may run now.
+    pub(super) fn oldest(&self) -> Option<JobId> {
+        let ready = self
+            .circles
+            .values()
+            .filter_map(|queue| queue.ready.front());
+        let ready = ready.map(|ready| ready.id);
+        ready.chain(self.running.keys().copied()).min()
+    }
+
     pub(super) fn push(&mut self, circle: PublicKey, id: JobId, submitter: Option<Submitter>) {
         let ready = ReadyJob {
             id,

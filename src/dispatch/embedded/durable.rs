@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     dispatch::{
-        Account, JobRecord, NotAccepted, StartError, Status,
+        Account, JobFigures, JobRecord, NotAccepted, StartError, Status,
         record::later,
         room::{Room, most_waiting},
         settings,
@@ -249,6 +249,17 @@ impl DurableJobs {
     /// Returns how many jobs are not over.
     pub(super) fn pending(&self) -> usize {
         self.lock().len()
+    }
+
+    /// Looks up the figures of all jobs. Reads the disk.
+    pub(super) fn figures(&self) -> Result<JobFigures, Unavailable> {
+        let dead = job_store::count_dead(&self.runner.store)?;
+        let queues = self.lock();
+        Ok(JobFigures {
+            pending: queues.len() as u64,
+            oldest: queues.oldest().map(JobId::made_at),
+            dead,
+        })
     }
 
     /// Starts no more jobs.

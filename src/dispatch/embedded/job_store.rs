@@ -23,6 +23,8 @@ use crate::{
 
 /// Jobs that are read for one page of them, at most.
 const MAX_READS: usize = 2000;
+/// The most dead letters that are counted for a scrape.
+const MAX_COUNT: u64 = 10_000;
 
 /// A job that is not over, found when the server starts.
 pub(super) struct PendingJob {
@@ -198,6 +200,19 @@ pub(super) fn find(store: &Store, id: JobId) -> Result<Option<JobRecord>, Unavai
         }
     })?;
     found
+}
+
+/// Returns the number of dead letters of all circles, at most [`MAX_COUNT`]. Reads the disk.
+pub(super) fn count_dead(store: &Store) -> Result<u64, Unavailable> {
+    let mut dead = 0;
+    store.scan(Table::Dead, &[], &mut |_, _, _| {
+        dead += 1;
+        match dead < MAX_COUNT {
+            true => Scan::Continue,
+            false => Scan::Stop,
+        }
+    })?;
+    Ok(dead)
 }
 
 /// Returns jobs of all circles, circle by circle, the oldest of all that it returns first, and where it stopped if

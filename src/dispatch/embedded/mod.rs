@@ -30,8 +30,8 @@ use jiff::Timestamp;
 
 use self::{durable::DurableJobs, transaction_runner::TransactionRunner};
 use super::{
-    Account, Delivery, JobRecord, Listing, NotAccepted, NotRetried, Receipt, Retried, Settings,
-    StartError,
+    Account, Delivery, DiskFigures, Figures, JobRecord, Listing, NotAccepted, NotRetried, Receipt,
+    Retried, Settings, StartError,
     compile::Requester,
     job_pages::PageProgress,
     job_reads::JobReads,
@@ -209,6 +209,28 @@ impl Embedded {
 
     pub(super) fn is_ready(&self) -> bool {
         self.runner.store.works()
+    }
+
+    /// Looks up the figures.
+    pub(super) async fn figures(&self) -> Figures {
+        let (script_queue, waiting_room) = self.runner.threads.waiting();
+        let (durable, store) = (self.durable.clone(), self.runner.store.clone());
+        let look = move || {
+            let disk = DiskFigures {
+                free: store.disk().free().ok(),
+                min_free: store.disk().min_free(),
+                write_queue: store.waiting_bytes() as u64,
+            };
+            (durable.figures().ok(), disk)
+        };
+        let (jobs, disk) = spawn_blocking(look).await.ok().unzip();
+        Figures {
+            script_queue,
+            waiting_room,
+            jobs: jobs.flatten(),
+            disk,
+            redis: None,
+        }
     }
 
     pub(super) fn jobs(&self) -> JobStore {

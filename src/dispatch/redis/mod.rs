@@ -11,6 +11,7 @@
 
 mod activity;
 mod conn;
+mod figures;
 mod gateway;
 mod jobs;
 mod proto;

@@ -6,7 +6,8 @@ use std::{
 };
 
 use circled_protocol::{
-    Challenge, DeviceKey, LoginRefusal, Permission, PublicKey, Role, Scope, SiweMessage,
+    Challenge, DeviceKey, LoginRefusal, Permission, PublicKey, Role, Scheme, Scope, SiweMessage,
+    Vocabulary,
     methods::{Authenticate, FetchNonce, Identity, Whoami},
 };
 use jiff::Timestamp;
@@ -20,6 +21,7 @@ use crate::{
     },
     circle::{Caller, JobSpec, Procedure, Task},
     dispatch::Played,
+    metrics::{LoginLabels, OK, metrics},
     rpc::{
         Admitted, Answer, Call, CallResult, Context, DeviceNeeds, Error, Method, Needs,
         device_login::{DeviceLogin, LoginUnderWay},
@@ -112,14 +114,16 @@ impl Call for Authenticate {
     fn call(context: &mut Context, _: Admitted, params: Self) -> CallResult<bool> {
         let challenge = context.phase.take_challenge();
         let credentials = Credentials::of(params).map_err(misfit)?;
-        let challenge = challenge.ok_or(LoginRefusal::NoNonce);
+        let (scheme, challenge) = (credentials.scheme(), challenge.ok_or(LoginRefusal::NoNonce));
         // This takes tens of microseconds (of a device key, hundreds), like a short script, and runs once for each core at a time. Another thread
         // would cost each login two hops: a third of the logins that one second allows here.
         let proved = challenge
             .and_then(|challenge| challenge.answered(credentials, Timestamp::now()))
             .and_then(|login| login.verify());
+        let proved = proved.inspect_err(|refusal| count_login(scheme, refusal.name()));
         match proved.map_err(Error::InvalidCredentials)? {
             Proved::Caller(key) => {
+                count_login(scheme, OK);
                 set_caller(context, key, None);
                 Ok(Answer::Now(Ok(true)))
             }
@@ -131,6 +135,13 @@ impl Call for Authenticate {
     fn refused(context: &mut Context) {
         context.phase.take_challenge();
     }
+}
+
+/// Counts a login that was permitted, or refused for a reason.
+fn count_login(scheme: Scheme, outcome: &'static str) {
+    let scheme = scheme.name();
+    let labels = LoginLabels { scheme, outcome };
+    metrics().logins.get_or_create(&labels).increment();
 }
 
 /// Sets the session's caller, and the device key by which they have logged in, if it was one.
@@ -158,7 +169,12 @@ fn log_in_by(context: &mut Context, device: DeviceKey) -> Answer<bool> {
     Answer::Later(Box::pin(async move {
         let record = shared.dispatcher.device(circle, device).await;
         let record = record.map_err(|Unavailable| unavailable())?;
-        let record = record.ok_or(Error::InvalidCredentials(LoginRefusal::UnknownDevice))?;
+        let Some(record) = record else {
+            let refusal = LoginRefusal::UnknownDevice;
+            count_login(Scheme::Es256, refusal.name());
+            return Err(Error::InvalidCredentials(refusal));
+        };
+        count_login(Scheme::Es256, OK);
         let _ = login.record.set(record);
         Ok(true)
     }))

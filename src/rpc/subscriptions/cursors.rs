@@ -9,6 +9,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use super::notice::{self, NoticeBatch};
 use crate::{
     circle::DEVICE_REMOVED,
+    metrics::metrics,
     rpc::device_sessions::changed_device,
     store::{Event, Log},
 };
@@ -199,6 +200,7 @@ impl Cursors {
             // The log has been cut since, or it is another one.
             cursor.next = next;
             cursor.needs = 0;
+            metrics().event_gaps.increment();
             batch.push(notice::gap(name, next - 1));
         }
         cursor.is_behind = false;

@@ -41,6 +41,7 @@ use crate::{
     circle::{Caller, QueryScript},
     dispatch::Dispatcher,
     memory::{MemoryBudget, OverBudget, Reservation},
+    metrics::metrics,
     shares::{Bounds, Shares},
 };
 
@@ -137,6 +138,7 @@ pub(super) struct QueryGuard {
 
 impl Drop for QueryGuard {
     fn drop(&mut self) {
+        metrics().watches.dec();
         // Where the task is gone, so is the watch.
         let _ = self.circle.send(Command::Unwatch(self.id));
     }
@@ -201,6 +203,7 @@ impl Watches {
         };
         let circle = self.circle(circle);
         let _ = circle.task.send(Command::Watch(id, Box::new(new)));
+        metrics().watches.inc();
         let watch = QueryGuard {
             id,
             circle: circle.task.clone(),

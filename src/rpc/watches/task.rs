@@ -30,6 +30,7 @@ use crate::{
     circle::{Caller, JobSpec},
     dispatch::{Played, ReservedOutcome},
     memory::MemoryBudget,
+    metrics::metrics,
     script::{RunError, Seed, Success},
     store::{CommitFeed, Unavailable},
 };
@@ -304,6 +305,7 @@ impl CircleTask {
     }
 
     fn play(&mut self, id: QueryId, spec: &Spec, caller: Caller<'static>) {
+        metrics().query_runs.increment();
         let Inner {
             dispatcher, limits, ..
         } = &*self.inner;

@@ -19,6 +19,7 @@ use crate::{
         proto::{keys::Partition, values::millis},
         settings::{Durability, RedisSettings},
     },
+    metrics::metrics,
     store::Unavailable,
 };
 
@@ -162,11 +163,13 @@ pub(super) async fn until_synced(
     replicas: u32,
     max_wait: Duration,
 ) -> Result<(), Error> {
-    let until = Instant::now() + max_wait;
+    let begun = Instant::now();
+    let until = begun + max_wait;
     loop {
         let wait = CustomCommand::new_static("WAITAOF", partition.hash.clone(), true);
         let answer = client.custom(wait, wait_args(replicas, AT_A_TIME)).await?;
         if is_synced(&answer, replicas) {
+            metrics().syncs.observe(begun.elapsed());
             return Ok(());
         }
         if Instant::now() >= until {

@@ -38,6 +38,7 @@ use crate::{
         settings::{Durability, RedisSettings},
         url,
     },
+    metrics::metrics,
     store::Unavailable,
 };
 
@@ -210,6 +211,7 @@ impl Connection {
         all.extend(args);
         let evalsha = CustomCommand::new_static("EVALSHA", partition.hash.clone(), false);
         let again = all.clone();
+        let begun = Instant::now();
         let result = self.0.client.custom::<Value, Value>(evalsha, all).await;
         let result = match result {
             Err(error) if error.details().starts_with("NOSCRIPT") => {
@@ -220,6 +222,7 @@ impl Connection {
             }
             result => result,
         };
+        count(begun, &result);
         self.leave_replica(&result).await;
         result.map_err(|error| self.failed(source.name, &error))
     }
@@ -232,7 +235,9 @@ impl Connection {
         args: impl IntoIterator<Item = Value>,
     ) -> Result<Value, Unavailable> {
         let args = args.into_iter().collect();
+        let begun = Instant::now();
         let result = self.send_to(command, partition.hash.clone(), args).await;
+        count(begun, &result);
         self.leave_replica(&result).await;
         result.map_err(|error| self.failed(command, &error))
     }
@@ -523,6 +528,14 @@ fn client(config: &Config, max_wait: Duration, name: &str) -> Result<Client, Err
         }
     }));
     Ok(client)
+}
+
+/// Counts a command that was sent then.
+fn count(begun: Instant, result: &Result<Value, Error>) {
+    metrics().redis_commands.observe(begun.elapsed());
+    if result.is_err() {
+        metrics().redis_command_errors.increment();
+    }
 }
 
 fn is_of_replica(result: &Result<Value, Error>) -> bool {

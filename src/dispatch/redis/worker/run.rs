@@ -30,6 +30,7 @@ use crate::{
         },
         submission::MAX_INLINE_INPUT,
     },
+    metrics::metrics,
     script::{self, Outcome, RunError},
     store::{
         self, CommitError, Effects, Key, Preconditions, RemoteReads, Transaction, Unavailable,
@@ -369,6 +370,7 @@ impl Worker {
         }
         match answer.into_result(&self.committer.limits) {
             Ok(()) => {
+                metrics().commits.increment();
                 if let RunResult::Durable(job, progress) = &request.result {
                     DurableRun::new(job, *progress, claimed.claimed_at).committed();
                 }
