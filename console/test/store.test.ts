@@ -182,6 +182,44 @@ test("a save compares with what was shown, in one transaction", async () => {
   assert.equal(await value("raced"), 1.0000001);
 });
 
+test("a change that isn't saved isn't lost by opening another key", async () => {
+  await set({ "unsaved/a": 1, "unsaved/b": 2 });
+  const page = await open(member, "store/unsaved%2Fa");
+  await page.getByRole("button", { name: "Edit" }).click();
+  const text = page.getByLabel("Value, as JSON");
+  await row(page, /^b2/).click();
+  await page.getByRole("heading", { name: "unsaved/b" }).waitFor();
+  await row(page, /^a1/).click();
+  await page.getByRole("button", { name: "Edit" }).click();
+  await text.fill("10");
+  await row(page, /^b2/).click();
+  const asked = page.getByRole("dialog", { name: "Leave without saving?" });
+  await look(page, "store-unsaved");
+  await asked.getByRole("button", { name: "Keep editing" }).click();
+  assert.equal(await text.inputValue(), "10");
+  await page.getByRole("button", { name: "Close" }).last().click();
+  await asked.getByRole("button", { name: "Keep editing" }).click();
+  await row(page, /^b2/).click();
+  await asked.getByRole("button", { name: "Discard the change" }).click();
+  await page.getByRole("heading", { name: "unsaved/b" }).waitFor();
+  assert.equal(await value("unsaved/a"), 1);
+});
+
+test("a value that no script may return is shown, and isn't edited by a text that may differ", async () => {
+  const other = await ConsoleServer.start({ settings: '[script]\nmax_result = "8KiB"' });
+  const key = SecretKey.generate();
+  const own = await other.connect(key.pubkey, key);
+  await own.play('store.set("large", #{ rate: 1.0, text: ARGS })', "x".repeat(9000));
+  const profile = await Profile.open(browser, other);
+  const page = await profile.logIn(key.pubkey, key, { at: "store/large" });
+  await page.getByText("rate", { exact: false }).first().waitFor();
+  await page.getByRole("button", { name: "Edit" }).click();
+  await page.getByText("No script may return a value as large as this one").waitFor();
+  assert.equal(await page.getByLabel("Value, as JSON").count(), 0);
+  await profile.close();
+  await other.stop();
+});
+
 test("all keys behind a prefix are deleted after their number was shown, and no more than that", async () => {
   await circle.play('for i in 0..300 { store.set("bulk/" + i, i) }');
   const page = await open(member, "store?in=bulk%2F");
@@ -242,7 +280,7 @@ test("hostile keys and values are text", async () => {
   assert.equal(await page.locator("img").count(), 0);
   const shown = String(await page.locator("body").textContent());
   assert.ok(
-    shown.includes("⟨U+202E⟩") && shown.includes("␇") && !shown.includes("\u202e") && !shown.includes("\u0007"),
+    shown.includes("⟨U+202E⟩") && /␇|⟨U\+0007⟩/.test(shown) && !shown.includes("\u202e") && !shown.includes("\u0007"),
   );
   await page.getByRole("button", { name: "Edit" }).click();
   const text = await page.getByLabel("Value, as JSON").inputValue();

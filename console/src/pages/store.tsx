@@ -2,9 +2,11 @@ import { useEffect, useMemo, useState } from "preact/hooks";
 import { href, navigate, route, setQuery } from "../router.js";
 import { may, type Session } from "../session.js";
 import { Button } from "../ui/button.js";
+import { Dialog } from "../ui/dialog.js";
 import { Empty } from "../ui/empty.js";
 import { SearchInput } from "../ui/field.js";
 import { Page, Split } from "../ui/panel.js";
+import { isUnsaved } from "./store/edit.js";
 import { EntryPanel } from "./store/entry.js";
 import { GroupBar } from "./store/group.js";
 import { StoreList } from "./store/list.js";
@@ -48,8 +50,11 @@ function Store({ session, isLive }: { session: Session; isLive: boolean }) {
   }, [circle, search, isLive]);
   useEffect(() => () => tree.close(), [tree]);
   const kept = { q: search || undefined, in: group };
+  const [leaving, setLeaving] = useState<() => void>();
+  /** Does something that closes the key: at once, or once the user has given up what isn't saved. */
+  const leave = (go: () => void) => (isUnsaved.peek() ? setLeaving(() => go) : go());
   const onOpen = (row: Row) => {
-    if ("leaf" in row) navigate("store", [row.leaf.key], kept);
+    if ("leaf" in row) leave(() => navigate("store", [row.leaf.key], kept));
     else if ("group" in row) {
       tree.toggle(row.group.group);
       setQuery({ in: row.group.group });
@@ -62,7 +67,8 @@ function Store({ session, isLive }: { session: Session; isLive: boolean }) {
       New key
     </Button>
   );
-  const detail = key !== undefined ? <EntryPanel key={key} session={session} name={key} onClose={close} /> : undefined;
+  const detail =
+    key !== undefined ? <EntryPanel key={key} session={session} name={key} onClose={() => leave(close)} /> : undefined;
   return (
     <Page title="Store" actions={create} fill>
       <Split
@@ -105,6 +111,15 @@ function Store({ session, isLive }: { session: Session; isLive: boolean }) {
         }
         detail={detail}
       />
+      {leaving && (
+        <Leave
+          onStay={() => setLeaving(undefined)}
+          onLeave={() => {
+            setLeaving(undefined);
+            leaving();
+          }}
+        />
+      )}
       {isNew && (
         <NewKey
           session={session}
@@ -112,10 +127,29 @@ function Store({ session, isLive }: { session: Session; isLive: boolean }) {
           onClose={() => setNew(false)}
           onMade={(made) => {
             setNew(false);
-            navigate("store", [made], kept);
+            leave(() => navigate("store", [made], kept));
           }}
         />
       )}
     </Page>
+  );
+}
+
+/** Asks before a change that isn't saved is lost. */
+function Leave({ onStay, onLeave }: { onStay: () => void; onLeave: () => void }) {
+  return (
+    <Dialog title="Leave without saving?" onClose={onStay}>
+      <div class="stack">
+        <p>The value that you are editing isn't saved.</p>
+        <div class="row end">
+          <Button kind="danger" onClick={onLeave}>
+            Discard the change
+          </Button>
+          <Button kind="primary" onClick={onStay}>
+            Keep editing
+          </Button>
+        </div>
+      </div>
+    </Dialog>
   );
 }

@@ -1,4 +1,5 @@
-import { useState } from "preact/hooks";
+import { signal } from "@preact/signals";
+import { useEffect, useState } from "preact/hooks";
 import type { Session } from "../../session.js";
 import { Button } from "../../ui/button.js";
 import { ErrorNote } from "../../ui/error.js";
@@ -7,6 +8,9 @@ import { Pre } from "../../ui/pre.js";
 import { toast } from "../../ui/toast.js";
 import { WRITE, type Written } from "./scripts.js";
 import { pretty, tooLong, wrong } from "./text.js";
+
+/** True while a value is being edited, and differs from what it was. */
+export const isUnsaved = signal(false);
 
 interface EditProps {
   readonly session: Session;
@@ -25,6 +29,12 @@ export function Edit({ session, name, was, now, onDone }: EditProps) {
   const [refused, setRefused] = useState<string | null>();
   const [error, setError] = useState<unknown>();
   const [isBusy, setBusy] = useState(false);
+  useEffect(() => {
+    isUnsaved.value = text !== pretty(was);
+    return () => {
+      isUnsaved.value = false;
+    };
+  }, [text, was]);
   const fault = wrong(text);
   const long = fault ? undefined : tooLong(text);
   const current = now ?? null;

@@ -1,4 +1,4 @@
-import { NotFoundError } from "@circled/client";
+import { ExecutionError, NotFoundError } from "@circled/client";
 import { stringify } from "@circled/client/json";
 import { useState } from "preact/hooks";
 import { may, type Session } from "../../session.js";
@@ -22,8 +22,17 @@ interface EntryPanelProps {
   readonly onClose: () => void;
 }
 
+interface Read {
+  readonly entry: Entry | null | undefined;
+  readonly error: unknown;
+  /** The text was made by a script: it tells `1.0` from `1`. */
+  readonly isExact: boolean;
+  /** Reads it again, if it isn't followed. */
+  reload(): void;
+}
+
 /** Follows a key. Without `play`, or where a script may not return as much, it is read once, by `store_get`. */
-function useEntry(session: Session, key: string): { entry: Entry | null | undefined; error: unknown } {
+function useEntry(session: Session, key: string): Read {
   const mayPlay = may(session, "play").ok;
   const watch = useWatch<Entry | null>(session, mayPlay ? { script: READ } : undefined, { key });
   const isRead = (!mayPlay || watch.error !== undefined) && may(session, "manage").ok;
@@ -37,16 +46,29 @@ function useEntry(session: Session, key: string): { entry: Entry | null | undefi
       throw error;
     }
   }, [session.circle, key, isRead]);
-  return isRead ? { entry: read.value, error: read.error } : { entry: watch.value, error: watch.error };
+  return isRead
+    ? { entry: read.value, error: read.error, isExact: false, reload: read.reload }
+    : { entry: watch.value, error: watch.error, isExact: true, reload: () => {} };
 }
 
 /** A key of the store: its value as a tree or as text, and what can be done with it. */
 export function EntryPanel({ session, name, onClose }: EntryPanelProps) {
-  const { entry, error } = useEntry(session, name);
+  const { entry, error, isExact, reload } = useEntry(session, name);
   // The text as it was when editing began.
   const [editing, setEditing] = useState<string>();
   const mayPlay = may(session, "play");
   const why = mayPlay.ok ? undefined : mayPlay.why;
+  const edit = async ({ text }: Entry) => {
+    if (isExact) return setEditing(text);
+    try {
+      const { value } = await session.circle.play<Entry | null>(READ, { key: name });
+      if (value) setEditing(value.text);
+      else reload();
+    } catch (error) {
+      if (!(error instanceof ExecutionError) || error.data.kind !== "size") throw error;
+      toast("No script may return a value as large as this one, so it can't be edited here", "error");
+    }
+  };
   const remove = async () => {
     const isSure = await confirmByName({
       title: "Delete this key?",
@@ -88,14 +110,17 @@ export function EntryPanel({ session, name, onClose }: EntryPanelProps) {
           session={session}
           name={name}
           was={editing}
-          now={entry === undefined ? editing : entry?.text}
-          onDone={() => setEditing(undefined)}
+          now={entry === undefined || !isExact ? editing : entry?.text}
+          onDone={() => {
+            setEditing(undefined);
+            reload();
+          }}
         />
       )}
       {entry && editing === undefined && (
         <>
           <div class="row">
-            <Button kind="primary" onClick={() => setEditing(entry.text)} why={why}>
+            <Button kind="primary" onClick={() => edit(entry).catch(toastError)} why={why}>
               Edit
             </Button>
             <CopyButton text={() => pretty(entry.text)} label="Copy the value" />
