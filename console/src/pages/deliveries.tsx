@@ -51,6 +51,7 @@ function isLive(session: Session): boolean {
   return may(session, "subscribe").ok && may(session, "owner").ok;
 }
 
+/** The page of deliveries: `#/<circle>/deliveries/<job>?provider=&status=`; `deliveries/test/<preset>` sends a test. */
 export function DeliveriesPage({ session }: { session: Session }) {
   const { rest, query } = route.value;
   const chosen: Chosen = { provider: query.get("provider") ?? undefined, status: statusOf(query.get("status")) };

@@ -56,6 +56,7 @@ function useJobs(session: Session, { kind, status, name }: Chosen): JobList {
   }));
 }
 
+/** The page of jobs: `#/<circle>/jobs/<job>?status=&kind=&name=`; `jobs/new` submits one. */
 export function JobsPage({ session }: { session: Session }) {
   const { rest, query } = route.value;
   const kindText = query.get("kind");

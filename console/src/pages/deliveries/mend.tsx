@@ -13,6 +13,7 @@ import { isOpen, providerOf } from "../jobs/job.js";
 import { scriptHref } from "../jobs/outcome.js";
 import { hookSource } from "../scripts/templates.js";
 
+/** Says which script ran for a delivery, leads to it, or makes one. */
 export function Mend({ session, job }: { session: Session; job: Job }) {
   const provider = providerOf(job);
   const name = `on_${provider}`;

@@ -39,6 +39,7 @@ export function TestWebhook(props: Props) {
 
 const example = (preset: Preset): string => formatJson(preset.body(newId()));
 
+/** What is sent: the provider, the secret, the body; and the answer. */
 function Form({ session, preset, onSent }: Props & { preset: Preset }) {
   const [path, setPath] = useState(preset.name);
   const [secret, setSecret] = useState(secretsOf(session).get(preset.name) ?? "");

@@ -20,6 +20,7 @@ interface Progress {
   readonly isOver: boolean;
 }
 
+/** The dialog that counts the dead jobs, asks, and shows how far it is. */
 export function RetryDead({ circle, dead, onClose }: { circle: Circle; dead: Dead; onClose(): void }) {
   const [count, setCount] = useState<number>();
   const [progress, setProgress] = useState<Progress>();
