@@ -118,7 +118,13 @@ async function buildTests() {
     nodePaths,
   };
   const external = ["axe-core", "esbuild", "nostr-tools", "playwright-core", "viem", "ws"];
-  await build({ ...shared, entryPoints: tests.map((file) => `test/${file}`), platform: "node", external });
+  await build({
+    ...shared,
+    entryPoints: [...tests.map((file) => `test/${file}`), "test/harness/gallery.ts"],
+    entryNames: "[name]",
+    platform: "node",
+    external,
+  });
   await build({ ...shared, entryPoints: ["test/harness/extensions.ts"], format: "iife" });
 }
 

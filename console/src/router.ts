@@ -49,6 +49,12 @@ addEventListener("hashchange", () => {
 /** What the address says now. */
 export const route: ReadonlySignal<Route> = current;
 
+/** Goes to a hash, at once: the browser tells of it later. */
+function go(hash: string): void {
+  location.hash = hash;
+  current.value = parseHash(location.hash);
+}
+
 /** Returns the link to a page of the current circle. */
 export function href(page: string, rest?: string[], query?: Query): string {
   return formatHash(current.value.circle, page, rest, query);
@@ -56,17 +62,17 @@ export function href(page: string, rest?: string[], query?: Query): string {
 
 /** Goes to a page of the current circle. */
 export function navigate(page: string, rest?: string[], query?: Query): void {
-  location.hash = href(page, rest, query);
+  go(href(page, rest, query));
 }
 
 /** Goes to another circle. */
 export function openCircle(circle: string, page = "overview"): void {
-  location.hash = formatHash(circle, page);
+  go(formatHash(circle, page));
 }
 
 /** Goes to the login page. */
 export function openLogin(): void {
-  location.hash = "#/";
+  go("#/");
 }
 
 /** Changes some of the query. The others stay, and so does the page: this makes no entry in the history. */
@@ -74,6 +80,18 @@ export function setQuery(change: Query): void {
   const { circle, page, rest, query } = current.peek();
   const hash = formatHash(circle, page, rest, { ...Object.fromEntries(query), ...change });
   if (hash === location.hash) return;
-  history.replaceState(history.state, "", hash);
   current.value = parseHash(hash);
+  replace(hash);
 }
+
+/** Has the browser show another hash. Some browsers refuse more than a few in a second: then it is shown a little later. */
+function replace(hash: string): void {
+  clearTimeout(retry);
+  try {
+    history.replaceState(history.state, "", hash);
+  } catch {
+    retry = setTimeout(() => replace(hash), 1000);
+  }
+}
+
+let retry: ReturnType<typeof setTimeout> | undefined;

@@ -142,15 +142,18 @@ const ROLES: Record<string, readonly Permission[]> = {
   member: ["play", "call", "subscribe"],
 };
 
+/** The answer to `may`. `canUnlock`: the caller may, but not by the device key. */
+export type Answer = { readonly ok: true } | { readonly ok: false; readonly why: string; readonly canUnlock?: boolean };
+
 /** Says if the caller may, and if not, why: for a disabled button's title and description. */
-export function may({ me, login }: Session, what: Permission): { ok: true } | { ok: false; why: string } {
+export function may({ me, login }: Session, what: Permission): Answer {
   const own = me.permissions ?? ROLES[me.role ?? ""] ?? [];
   const isOwner = me.role === "owner" && !me.device;
   const isPermitted = what === "owner" ? isOwner : own.includes(what) && !(what === "manage" && me.device);
   if (isPermitted) return { ok: true };
   if (me.device && (me.role === "owner" || (what === "manage" && me.role === "member"))) {
     const signer = login === "nostr" ? "Nostr signer" : "wallet";
-    return { ok: false, why: `This browser's device key can't manage: unlock with your ${signer}` };
+    return { ok: false, why: `This browser's device key can't manage: unlock with your ${signer}`, canUnlock: true };
   }
   const who = me.role ? `You are ${me.role === "owner" ? "the owner" : `a ${me.role}`} here` : "You have no role here";
   if (what === "owner") return { ok: false, why: `${who}: this is for the owner alone` };

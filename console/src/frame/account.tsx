@@ -10,10 +10,10 @@ import { toastError } from "../ui/toast.js";
 import { ConnectionState } from "./connection.js";
 import { isHelpShown } from "./shortcuts.js";
 
-/** Whether the session is by a device key, while its caller has more rights. */
+/** Returns true if the session is by a device key, and its caller may do more. */
 export function isLocked(session: Session): boolean {
   const manage = may(session, "manage");
-  return !manage.ok && manage.why.includes("unlock");
+  return !manage.ok && manage.canUnlock === true;
 }
 
 /** A button that asks the wallet once, so that the session is the caller's own. */

@@ -12,7 +12,7 @@ export const isHelpShown = signal(false);
 /** The time in which the second key has to follow, in milliseconds. */
 const PAUSE = 1500;
 
-/** Returns whether a key is meant for what has the focus. */
+/** Returns true if a key is meant for what has the focus. */
 function isTyping(event: KeyboardEvent): boolean {
   const target = event.composedPath()[0];
   return (

@@ -7,6 +7,7 @@ import { Button } from "../ui/button.js";
 import { Checkbox, Field, TextInput } from "../ui/field.js";
 import { Icon } from "../ui/icon.js";
 import { shortKey } from "../ui/key.js";
+import { Text } from "../ui/text.js";
 import { nostrProvider } from "./browser-signer.js";
 import { keptKeys, saveKeyFile } from "./key-store.js";
 import { logInByKeptKey, logInByKey, logInByPrompt } from "./login.js";
@@ -77,7 +78,7 @@ export function OpenCircle({ circle, busy, run }: Running & { circle: string | u
             ) : (
               <Icon name="lock" />
             )}
-            {info.name}
+            <Text value={info.name} />
           </Button>
         ))}
         {nostrProvider() && (

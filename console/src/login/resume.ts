@@ -1,6 +1,7 @@
 /** Opens the circle of the address, if this browser can log in there without asking anybody. */
 
 import { effect, signal } from "@preact/signals";
+import { loadPage, pageOf } from "../frame/pages.js";
 import { route } from "../router.js";
 import { cancelOpening, session } from "../session.js";
 import { resume } from "./login.js";
@@ -21,6 +22,7 @@ export function startResuming(): void {
       return;
     }
     resuming.value = { busy: true };
+    void loadPage(pageOf(route.peek().page));
     resume(circle).then(
       () => circle === asked && set({ busy: false }),
       (error) => circle === asked && set({ busy: false, error }),

@@ -5,7 +5,7 @@ import { CopyButton } from "../ui/copy.js";
 import { ErrorNote } from "../ui/error.js";
 import { Key } from "../ui/key.js";
 import { Page, Panel } from "../ui/panel.js";
-import { useChanges } from "../ui/use-live.js";
+import { useChanges, useLive } from "../ui/use-live.js";
 import { useAsync } from "../ui/use-query.js";
 import { useActivity } from "./overview/activity.js";
 import { findFailing, lostEvents } from "./overview/attention.js";
@@ -21,7 +21,12 @@ export function OverviewPage({ session }: { session: Session }) {
   const deps = [circle, me];
   const usage = useAsync(async () => (cantManage ? undefined : await circle.usage()), deps);
   const failing = useAsync(() => findFailing(session), deps);
-  const scripts = useAsync(async () => (whyNot(session, "call") ? undefined : await circle.listScripts()), deps);
+  const scripts = useLive(
+    session,
+    "circle.script",
+    async () => (whyNot(session, "call") ? undefined : await circle.listScripts()),
+    deps,
+  );
   const { seconds, error } = useActivity(session, !cantManage);
   useChanges(session, "job.", failing.reload);
   // The counts of the last second say that something has changed: once a second, at most.

@@ -48,6 +48,8 @@ export function explain(error: unknown): Explanation {
     if (error.status === 404) {
       return { title: "There is no such circle here", detail: "This server doesn't serve it. Check the circle's key." };
     }
+    if (error.status !== 403)
+      return { title: "The server refuses the connection", detail: visible(error.message, true) };
     return {
       title: "The server refuses this page",
       detail: "Its setting server.allowed_origins has to list this page's origin.",

@@ -5,8 +5,9 @@ import { useEffect, useState } from "preact/hooks";
 import type { Session } from "../../session.js";
 import { useWatch } from "../../ui/use-query.js";
 
-/** The numbers since the watch began. */
+/** The numbers since the watch began, at `since`. */
 export interface Activity {
+  readonly since: string;
   readonly at: string;
   readonly plays: number;
   readonly calls: number;
@@ -31,11 +32,12 @@ export interface Second {
 /** How many seconds are kept. */
 export const SECONDS = 120;
 /** Watched in place of a script. */
-const VIEW = { view: "activity" } as unknown as Query;
+const VIEW: Query = { view: "activity" };
 
 /** Returns the rates between two values; none, if the counts have begun anew. */
 export function rates(before: Activity, now: Activity): Second | undefined {
   const at = Date.parse(now.at);
+  if (before.since !== now.since) return undefined;
   const seconds = (at - Date.parse(before.at)) / 1000;
   const per = (...names: (keyof Activity)[]) =>
     names.reduce((sum, name) => sum + (Number(now[name]) - Number(before[name])), 0) / seconds;

@@ -10,7 +10,7 @@ const LOOKED_AT = 50;
 /** A script that fails, or whatever else has no name. */
 export interface Failing {
   readonly name: string | undefined;
-  /** Whether the jobs are deliveries, of which provider. */
+  /** The provider, if the jobs are deliveries. */
   readonly provider: string | undefined;
   readonly dead: number;
   readonly retrying: number;
