@@ -286,7 +286,7 @@ test("hostile keys and values are text", async () => {
   const text = await page.getByLabel("Value, as JSON").inputValue();
   assert.ok(text.includes("\\u202e") && !text.includes("\u202e"));
   await page.getByRole("button", { name: "Save" }).click();
-  await page.getByText("Saved").waitFor();
+  await page.getByText("Saved", { exact: true }).waitFor();
   assert.deepEqual(await value(HOSTILE), { [HOSTILE]: HOSTILE, n: LONG });
   await look(page, "store-hostile");
   await page.getByRole("button", { name: "Delete…" }).click();
