@@ -21,6 +21,7 @@ export * from "./login/circles.js";
 export * from "./login/key-store.js";
 export * from "./login/login.js";
 export * from "./login/resume.js";
+export * from "./login/tabs.js";
 export * from "./router.js";
 export * from "./session.js";
 export * from "./superseded.js";

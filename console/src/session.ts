@@ -59,13 +59,18 @@ export function circleUrl(pk: string): string {
 }
 
 /** The circle that is being opened, and what gives that up. */
-let opening: { readonly pk: string; readonly abort: AbortController } | undefined;
+let opening: { readonly pk: string; readonly login: LoginKind; readonly abort: AbortController } | undefined;
 
 /** Gives up what is being opened, unless it is this circle. */
 export function cancelOpening(except?: string): void {
   if (!opening || opening.pk === except) return;
   opening.abort.abort(new SupersededError("another login has begun"));
   opening = undefined;
+}
+
+/** Gives up what is being opened by such a login: in this circle, or in any. */
+export function cancelOpeningBy(login: LoginKind, pk?: string): void {
+  if (opening?.login === login && (!pk || opening.pk === pk)) cancelOpening();
 }
 
 /**
@@ -75,7 +80,7 @@ export function cancelOpening(except?: string): void {
 export async function openSession(pk: string, signer: Signer, login: LoginKind, ways: Ways): Promise<Session> {
   cancelOpening();
   const abort = new AbortController();
-  const own = { pk, abort };
+  const own = { pk, login, abort };
   opening = own;
   const wsUrl = circleUrl(pk);
   const { signal: isOver } = abort;

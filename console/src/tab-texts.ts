@@ -1,8 +1,9 @@
 /** Texts that this tab keeps by circle and name, so that a reload doesn't lose them. Logging out forgets them. */
 
 import { signal } from "@preact/signals";
+import { PLACE } from "./local.js";
 
-const PREFIX = "circled-console:text:";
+const PREFIX = `${PLACE}:text:`;
 /** The texts that the browser doesn't keep, because it keeps nothing, or has no more room. */
 const inMemory = new Map<string, string>();
 const changes = signal(0);

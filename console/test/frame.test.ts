@@ -75,6 +75,10 @@ test("the keyboard goes everywhere: skip link, shortcuts, help, theme", async ()
   await look(page, "shortcuts");
   await page.keyboard.press("Escape");
   await page.getByRole("dialog").waitFor({ state: "detached" });
+  await page.keyboard.press("?");
+  // As the browser does by itself at a second Escape.
+  await page.getByRole("dialog").evaluate((dialog: HTMLDialogElement) => dialog.close());
+  await page.locator("dialog").waitFor({ state: "detached" });
   await page.keyboard.press("g");
   await page.keyboard.press("d");
   await title("Deliveries");

@@ -53,7 +53,7 @@ test("a circle is made: its key is saved and kept, and it is there after a reloa
   await isConnected(page);
   assert.ok(page.url().endsWith("/store?prefix=a"), "the page is the same");
   const readable = await page.evaluate(async () => {
-    const opening = indexedDB.open("circled-console");
+    const opening = indexedDB.open("circled-console:/console/");
     await new Promise((resolve) => opening.addEventListener("success", resolve));
     const reading = opening.result.transaction("keys").objectStore("keys").getAll();
     await new Promise((resolve) => reading.addEventListener("success", resolve));
@@ -204,6 +204,37 @@ test("of two circles that are opened at once, the last one is shown", async () =
   await profile.close();
 });
 
+test("who logs out in one tab, or has a key forgotten, is out in the others", async () => {
+  const [key, guest] = [SecretKey.generate(), SecretKey.generate()];
+  const profile = await Profile.open(browser, server);
+  const other = await profile.logIn(key.pubkey, guest);
+  const page = await profile.logIn(key.pubkey, key, { keep: true });
+  const second = await profile.visit(`#/${key.pubkey}/scripts/-new`);
+  await isConnected(second);
+  await second.evaluate((circle) => {
+    sessionStorage.setItem(`circled-console:/console/:text:${circle}:draft:x`, "1");
+  }, key.pubkey);
+  const isOut = async (tab: Page) => {
+    await tab.getByText("Logged out in another tab").waitFor();
+    await tab.getByRole("heading", { name: "Open a circle" }).waitFor();
+  };
+  await page.getByRole("button", { name: "Log out" }).click();
+  await isOut(second);
+  assert.deepEqual(await second.evaluate(() => Object.keys(sessionStorage)), [], "its drafts are forgotten");
+  assert.ok(await other.getByText("Connected", { exact: true }).isVisible(), "the key of a file is another login");
+
+  await choose(page, key.pubkey, /^Key 0.* of this browser$/);
+  await isConnected(page);
+  await second.reload();
+  await second.getByRole("button", { name: /^Forget/ }).click();
+  const dialog = second.getByRole("dialog", { name: "Forget this key?" });
+  await dialog.getByLabel("Name").fill(key.pubkey.slice(0, 8));
+  await dialog.getByRole("button", { name: "Forget" }).click();
+  await isOut(page);
+  await page.getByRole("heading", { name: "Keys of this browser" }).waitFor({ state: "detached" });
+  await profile.close();
+});
+
 test("a browser that keeps nothing has the key of a new circle saved", async () => {
   const profile = await Profile.open(browser, server);
   await profile.context.addInitScript(() => {
@@ -282,6 +313,14 @@ test("behind a path prefix, all addresses are below it", async () => {
     await page.getByRole("link", { name, exact: true }).click();
     await page.getByRole("heading", { name, exact: true, level: 1 }).waitFor();
   }
+  const names = await page.evaluate(async () => [
+    ...(await indexedDB.databases()).map(({ name }) => name),
+    ...Object.keys(localStorage),
+    ...Object.keys(sessionStorage),
+  ]);
+  assert.ok(names.length > 2, `${names}`);
+  const foreign = names.filter((name) => !name?.startsWith("circled-console:/some/prefix/console/"));
+  assert.deepEqual(foreign, [], "what is kept doesn't meet that of another console of this origin");
   await profile.close();
   await own.stop();
 });

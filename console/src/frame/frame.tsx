@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { href, route } from "../router.js";
 import type { Session } from "../session.js";
 import { ErrorBoundary } from "../ui/boundary.js";
@@ -26,7 +26,8 @@ export function Frame({ session, page }: { session: Session; page: PageName }) {
     if (shown.current !== page) main.current?.focus();
     shown.current = page;
   }, [page]);
-  useEffect(() => {
+  // At once: the key may come before the next frame is drawn.
+  useLayoutEffect(() => {
     if (!isOpen) return;
     const onKey = (event: KeyboardEvent) => event.key === "Escape" && setOpen(false);
     addEventListener("keydown", onKey);

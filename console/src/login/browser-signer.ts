@@ -12,6 +12,7 @@ import {
   walletSigner,
   wallets,
 } from "@circled/client/signers";
+import { PLACE } from "../local.js";
 
 /** A signer of this browser for one circle. */
 export interface BrowserSigner extends Signer {
@@ -64,7 +65,7 @@ export function browserSigner(url: string, prompting: Prompting, caller?: string
   let isAsked = false;
   let isIn = false;
   let known: string | undefined;
-  const kept = indexedDbStore();
+  const kept = indexedDbStore(`${PLACE}:devices`);
   const store: DeviceKeyStore = {
     ...kept,
     async get(id) {

@@ -5,6 +5,7 @@
 
 import { SecretKey } from "@circled/client/keys";
 import { signal } from "@preact/signals";
+import { PLACE } from "../local.js";
 
 interface KeptKey {
   readonly pubkey: string;
@@ -18,7 +19,7 @@ export const keptKeys = signal<readonly string[]>([]);
 
 async function access<T>(mode: IDBTransactionMode, work: (keys: IDBObjectStore) => IDBRequest<T>): Promise<T> {
   const database = await new Promise<IDBDatabase>((resolve, reject) => {
-    const opening = indexedDB.open("circled-console", 1);
+    const opening = indexedDB.open(PLACE, 1);
     opening.onupgradeneeded = () => opening.result.createObjectStore("keys", { keyPath: "pubkey" });
     opening.onsuccess = () => resolve(opening.result);
     opening.onerror = () => reject(opening.error);

@@ -2,13 +2,13 @@
 
 import type { Signer } from "@circled/client";
 import { keySigner, type SecretKey } from "@circled/client/keys";
-import { openCircle, openLogin } from "../router.js";
-import { cancelOpening, circleUrl, closeSession, type LoginKind, openSession, session, type Ways } from "../session.js";
-import { forgetTexts } from "../tab-texts.js";
+import { openCircle } from "../router.js";
+import { cancelOpening, circleUrl, type LoginKind, openSession, session, type Ways } from "../session.js";
 import { toast } from "../ui/toast.js";
 import { browserSigner, type Prompting } from "./browser-signer.js";
 import { circles, markOut, rememberCircle, type UsedCircle } from "./circles.js";
 import { findKey, forgetKey, keepKey, keptKeys } from "./key-store.js";
+import { endSessions } from "./tabs.js";
 
 /** Opens a session, and remembers the circle. */
 async function open(pk: string, signer: Signer, login: LoginKind, ways?: Omit<Ways, "again">, wallet?: string) {
@@ -111,7 +111,7 @@ export function thisDevice(): string | undefined {
   return now?.me.device ?? now?.ways.signer?.device();
 }
 
-/** Logs out. A device key of this browser is removed at the server, too. A key that is kept stays, until it is forgotten. */
+/** Logs out, in all tabs. A device key of this browser is removed at the server, too. A key that is kept stays, until it is forgotten. */
 export async function logOut(): Promise<void> {
   cancelOpening();
   const now = session.peek();
@@ -123,7 +123,11 @@ export async function logOut(): Promise<void> {
     await signer.forget().catch(() => {});
   }
   markOut(now.pk);
-  openLogin();
-  closeSession();
-  forgetTexts(now.pk);
+  endSessions({ login: now.login, caller: now.me.pubkey ?? "", circle: now.pk });
+}
+
+/** Forgets a key that this browser keeps, and logs out whoever has logged in by it. */
+export async function forgetKeptKey(pubkey: string): Promise<void> {
+  await forgetKey(pubkey);
+  endSessions({ login: "kept", caller: pubkey });
 }

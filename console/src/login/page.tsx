@@ -12,8 +12,8 @@ import { Icon } from "../ui/icon.js";
 import { shortKey } from "../ui/key.js";
 import { toastError } from "../ui/toast.js";
 import { circles, forgetCircle, type UsedCircle } from "./circles.js";
-import { findKey, forgetKey, keptKeys, readKeptKeys, saveKeyFile } from "./key-store.js";
-import { logInAgain, logInByKey } from "./login.js";
+import { findKey, keptKeys, readKeptKeys, saveKeyFile } from "./key-store.js";
+import { forgetKeptKey, logInAgain, logInByKey } from "./login.js";
 import { OpenCircle } from "./open.js";
 import { resuming } from "./resume.js";
 
@@ -177,7 +177,7 @@ function KeptKeys() {
       </p>
     );
     const name = pubkey.slice(0, 8);
-    if (await confirmByName({ title: "Forget this key?", body, name, action: "Forget" })) await forgetKey(pubkey);
+    if (await confirmByName({ title: "Forget this key?", body, name, action: "Forget" })) await forgetKeptKey(pubkey);
   };
   return (
     <section class="stack-small" aria-labelledby="keys">

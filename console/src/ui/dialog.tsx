@@ -35,6 +35,8 @@ export function Dialog({ title, onClose, children, wide = false }: DialogProps) 
         event.preventDefault();
         onClose();
       }}
+      // A browser may close it without asking: at a second Escape, say. It tells of our own closing, too, after the end.
+      onClose={() => dialog.current && onClose()}
     >
       <header class="dialog-head">
         <h2 id={id}>{title}</h2>
