@@ -78,6 +78,67 @@ test("the editor doesn't trap the keyboard", async () => {
   await profile.close();
 });
 
+test("escapes, whole and unfinished, are typed and opened like any other text", async () => {
+  const source = '"\\u202E" + "\\U0001F600\\x4A"';
+  const { profile, page } = await open({ escapes: source }, { at: "scripts/escapes" });
+  await shows(page, "It compiles");
+  assert.equal(await editor(page).textContent(), source);
+  for (const open of ['"\\u"', '"\\u1"', '"\\x4"']) {
+    await type(page, open);
+    await page.getByRole("button", { name: /^Line 1, column / }).waitFor();
+    assert.equal(await editor(page).textContent(), open);
+  }
+  await profile.close();
+});
+
+test("a script is shown and edited as a plain text where there is no editor", async () => {
+  const { circle, key, profile, page } = await open({ a: "1 + 1" });
+  profile.expected = /editor\.js|net::ERR_FAILED/;
+  const plain = page.locator("textarea.code-plain");
+  await page.route("**/editor.js", (route) => route.abort());
+  await go(page, `#/${circle.publicKey}/scripts/a`);
+  await page.getByText("The editor doesn't work here").waitFor();
+  assert.equal(await plain.inputValue(), "1 + 1");
+  await page.unroute("**/editor.js");
+  await page.route("**/editor.js*", (route) =>
+    route.fulfill({
+      contentType: "text/javascript",
+      body: 'export function createEditor() { throw new Error("no editor") }',
+    }),
+  );
+  await page.reload();
+  await profile.logIn(circle.publicKey, key, { at: "scripts/a", page });
+  await page.getByText("no editor").waitFor();
+  await look(page, "scripts-plain");
+  await plain.fill("2 + 2");
+  await button(page, "Save").click();
+  await shows(page, "saved");
+  assert.equal((await circle.getScript({ name: "a" })).source, "2 + 2");
+  await profile.close();
+});
+
+test("a text that breaks the editor isn't lost", async () => {
+  const { profile, page } = await open({ a: "1 + 1" }, { at: "scripts/a" });
+  await shows(page, "It compiles");
+  await page.evaluate(() => {
+    const match = String.prototype.match;
+    // biome-ignore lint/suspicious/noExplicitAny: as the language has it
+    String.prototype.match = function (this: string, pattern: any) {
+      if (this.includes("BOOM")) throw new Error("broken");
+      return match.call(this, pattern);
+    };
+  });
+  await type(page, "let BOOM = 1;");
+  const plain = page.locator("textarea.code-plain");
+  await plain.waitFor();
+  assert.equal(await plain.inputValue(), "let BOOM = 1;");
+  await plain.fill("let bang = 1;");
+  await button(page, "Try again").click();
+  await editor(page).getByText("bang").waitFor();
+  assert.equal(await editor(page).textContent(), "let bang = 1;");
+  await profile.close();
+});
+
 test("a link to a line of an older version goes there, and says that there is a newer one", async () => {
   const { circle, profile, page } = await open({ on_stripe: "1;\n2;\nthrow 3\n" });
   const { version } = await circle.getScript({ name: "on_stripe" });

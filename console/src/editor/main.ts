@@ -39,6 +39,8 @@ export interface EditorOptions {
   readonly label: string;
   readonly isReadOnly?: boolean | undefined;
   onChange?(text: string): void;
+  /** Is told that it can't go on. What was typed last has been told. */
+  onFail?(error: unknown): void;
 }
 
 /** An editor on the page. */
@@ -85,13 +87,23 @@ const replacing = EditorView.domEventHandlers({
 });
 
 /** Puts an editor into a shadow root. */
-export function createEditor(root: ShadowRoot, { text, label, isReadOnly = false, onChange }: EditorOptions): Editor {
+export function createEditor(root: ShadowRoot, { text, label, isReadOnly = false, ...on }: EditorOptions): Editor {
   const readOnly = new Compartment();
   const permit = (no: boolean) => [EditorState.readOnly.of(no), EditorView.contentAttributes.of(attributes(label, no))];
   let isTold = true;
   const view = new EditorView({
     root,
     parent: root,
+    dispatchTransactions(transactions, view) {
+      try {
+        view.update(transactions);
+      } catch (error) {
+        // Otherwise, the text that was typed would be gone.
+        const last = transactions.at(-1);
+        if (last?.docChanged && isTold) on.onChange?.(last.newDoc.toString());
+        on.onFail?.(error);
+      }
+    },
     state: EditorState.create({
       doc: text,
       extensions: [
@@ -121,7 +133,7 @@ export function createEditor(root: ShadowRoot, { text, label, isReadOnly = false
           indentWithTab,
         ]),
         EditorView.updateListener.of((update) => {
-          if (update.docChanged && isTold) onChange?.(update.state.doc.toString());
+          if (update.docChanged && isTold) on.onChange?.(update.state.doc.toString());
         }),
       ],
     }),

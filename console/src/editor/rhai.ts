@@ -30,7 +30,7 @@ const parser: StreamParser<State> = {
   name: "rhai",
   startState: () => ({ stack: [], isFirst: true }),
   copyState: ({ stack, isFirst }) => ({ stack: [...stack], isFirst }),
-  token(stream, state) {
+  token: advancing((stream, state) => {
     const isFirst = state.isFirst;
     state.isFirst = false;
     const top = state.stack.at(-1);
@@ -50,7 +50,7 @@ const parser: StreamParser<State> = {
         }
         return code(stream, state);
     }
-  },
+  }),
   indent(state, textAfter, { unit }) {
     const top = state.stack.at(-1);
     if (!top) return 0;
@@ -64,6 +64,15 @@ const parser: StreamParser<State> = {
     indentOnInput: /^\s*[)\]}]$/,
   },
 };
+
+/** Has a reader take one character at least: CodeMirror throws if one stays where it is, and then takes no change of the text. */
+export function advancing<S>(read: StreamParser<S>["token"]): StreamParser<S>["token"] {
+  return (stream, state) => {
+    const style = read(stream, state);
+    if (stream.pos === stream.start) stream.next();
+    return style;
+  };
+}
 
 /** The language. */
 export const rhai = StreamLanguage.define(parser);
@@ -146,11 +155,13 @@ function template(stream: StringStream, { stack }: State): string {
   return "string";
 }
 
-/** Reads a string in quotes. It goes on in the next line only behind a backslash. */
+const ESCAPE = /^\\(x[\da-fA-F]{2}|u[\da-fA-F]{4}|U[\da-fA-F]{8}|[^xuU])/;
+
+/** Reads a string in quotes. It goes on in the next line only behind a backslash. An escape that is unfinished is text. */
 function string(stream: StringStream, { stack }: State): string {
-  if (stream.match(/^\\(x[\da-f]{2}|u[\da-f]{4}|U[\da-f]{8}|[^xuU])/)) return "escape";
+  if (stream.match(ESCAPE)) return "escape";
   while (!stream.eol()) {
-    if (stream.match(/^\\./, false)) return "string";
+    if (stream.match(ESCAPE, false)) return "string";
     if (stream.match('""') || stream.next() !== '"') continue;
     stack.pop();
     return "string";
