@@ -58,9 +58,9 @@ sdk: ## The tests of the TypeScript client, against the binary that the tests in
 	@$(MAKE) --no-print-directory $(TYPESCRIPT)/node_modules/.package-lock.json
 	cd $(TYPESCRIPT) && export CIRCLED_TEST_BINARY="$(CIRCLED_TEST_BINARY)" && npm test && npm run types:check
 
-console-test: console ## The tests of the web console in a browser, against the binary that the tests in Rust have built.
+console-test: console ## The tests of the web console in a browser, against the binary that the tests in Rust have built, which must have it.
 	@.ci/node
-	cd $(CONSOLE) && CIRCLED_TEST_BINARY="$(CIRCLED_TEST_BINARY)" npm test
+	cd $(CONSOLE) && CIRCLED_TEST_BINARY="$(CIRCLED_TEST_BINARY)" CONSOLE_DIST= CONSOLE_EMBEDDED=1 npm test
 
 %/node_modules/.package-lock.json: %/package-lock.json
 	cd $* && npm ci

@@ -1,6 +1,7 @@
 /**
  * A web server before a circled server, as a proxy would be: passes all on without the prefix. If the server's binary has no
- * console, or CONSOLE_DIST is set, it serves dist/ at `<prefix>/console/` with the server's headers. By hand: `node test/harness/dev.mjs [port]` starts both, with a folder of their own.
+ * console, or CONSOLE_DIST is set, it serves dist/ at `<prefix>/console/` with the server's headers; with CONSOLE_EMBEDDED set, the
+ * tests fail instead (see server.ts). By hand: `node test/harness/dev.mjs [port]` starts both, with a folder of their own.
  */
 
 import { createReadStream, existsSync } from "node:fs";

@@ -134,6 +134,10 @@ export class ConsoleServer {
       assert.equal(child.exitCode, null, `the server has ended:\n${log}`);
       return await answers(this.#serverPort);
     });
+    if (process.env.CONSOLE_EMBEDDED) {
+      const { status } = await fetch(`http://127.0.0.1:${this.#serverPort}/console/`);
+      assert.equal(status, 200, `${binary()} has no console: run \`make console\` before it is built`);
+    }
   }
 
   /** Ends it as a crash would. */
