@@ -92,6 +92,39 @@ test("the keyboard goes everywhere: skip link, shortcuts, help, theme", async ()
   await profile.close();
 });
 
+test("the focus stays in a list when a row is opened, and Escape closes it", async () => {
+  const key = SecretKey.generate();
+  const circle = await server.connect(key.pubkey, key);
+  await circle.play('for n in 0..9 { store.set("key-" + n, n) }');
+  const profile = await Profile.open(browser, server);
+  const page = await profile.logIn(key.pubkey, key, { at: "store?q=key" });
+  const focus = () => page.evaluate(() => document.activeElement?.getAttribute("aria-label"));
+  await page.getByText("key-3").waitFor();
+  await page.getByRole("grid", { name: "Keys" }).focus();
+  for (const name of ["key-1", "key-2"]) {
+    await page.keyboard.press("ArrowDown");
+    await page.keyboard.press("Enter");
+    await page.getByRole("heading", { name }).waitFor();
+    assert.equal(await focus(), "Keys");
+  }
+  await page.keyboard.press("Escape");
+  await page.getByRole("heading", { name: "key-2" }).waitFor({ state: "detached" });
+  assert.equal(await focus(), "Keys");
+  // What had the focus is gone with the detail.
+  await page.keyboard.press("Enter");
+  await page.getByRole("button", { name: "Close" }).click();
+  await page.getByRole("heading", { name: "key-2" }).waitFor({ state: "detached" });
+  assert.equal(await focus(), "Keys");
+  // The list is hidden behind the detail.
+  await page.setViewportSize({ width: 390, height: 780 });
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "key-2" }).waitFor();
+  await page.waitForFunction(() => document.activeElement?.className === "split-detail");
+  await page.keyboard.press("Escape");
+  await page.waitForFunction(() => document.activeElement?.getAttribute("aria-label") === "Keys");
+  await profile.close();
+});
+
 test("on a narrow screen, the navigation opens over the page, and closes", async () => {
   const key = SecretKey.generate();
   const profile = await Profile.open(browser, server);

@@ -19,13 +19,16 @@ export function Frame({ session, page }: { session: Session; page: PageName }) {
   const [isOpen, setOpen] = useState(false);
   const main = useRef<HTMLElement>(null);
   const shown = useRef(page);
+  const place = [page, ...route.value.rest].join("/");
   useEffect(() => {
     setOpen(false);
     void loadPage(page);
-    // Whoever reads the page aloud is told that it is another one.
-    if (shown.current !== page) main.current?.focus();
-    shown.current = page;
   }, [page]);
+  useEffect(() => {
+    // Whoever reads the page aloud is told that it is another one. Otherwise, the focus stays, unless what had it is gone.
+    if (shown.current !== page || document.activeElement === document.body) main.current?.focus();
+    shown.current = page;
+  }, [place]);
   // At once: the key may come before the next frame is drawn.
   useLayoutEffect(() => {
     if (!isOpen) return;
@@ -73,8 +76,8 @@ export function Frame({ session, page }: { session: Session; page: PageName }) {
       </header>
       <main class="main" id="main" tabIndex={-1} ref={main}>
         <Banner session={session} />
-        <ErrorBoundary key={`${page}/${route.value.rest.join("/")}`}>
-          {Page && <Page session={session} />}
+        <ErrorBoundary place={place}>
+          {Page && <Page key={page} session={session} />}
           {error !== undefined && (
             <div class="table-empty stack">
               <ErrorNote error={error} />

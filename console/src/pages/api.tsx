@@ -1,4 +1,4 @@
-import { href, route, setQuery } from "../router.js";
+import { href, navigate, route, setQuery } from "../router.js";
 import type { Session } from "../session.js";
 import { Empty } from "../ui/empty.js";
 import { ErrorNote } from "../ui/error.js";
@@ -26,6 +26,7 @@ export function ApiPage({ session }: { session: Session }) {
   return (
     <Page title="API" fill>
       <Split
+        onClose={() => navigate("api", [], { q: search })}
         list={
           <div class="api-side">
             <div class="api-bar">

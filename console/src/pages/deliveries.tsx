@@ -94,6 +94,7 @@ export function DeliveriesPage({ session }: { session: Session }) {
     >
       {manage.ok && <Filters chosen={chosen} rows={rows} />}
       <Split
+        onClose={() => navigate("deliveries", [], kept)}
         list={
           manage.ok ? (
             <>

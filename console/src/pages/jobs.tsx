@@ -91,6 +91,7 @@ export function JobsPage({ session }: { session: Session }) {
     >
       <Filters session={session} chosen={chosen} />
       <Split
+        onClose={() => navigate("jobs", [], kept)}
         list={
           <>
             <VirtualTable<Job>

@@ -72,6 +72,7 @@ function Store({ session, isLive }: { session: Session; isLive: boolean }) {
   return (
     <Page title="Store" actions={create} fill>
       <Split
+        onClose={() => leave(close)}
         list={
           <div class="store-side">
             <div class="store-bar">

@@ -79,6 +79,7 @@ function Events({ session }: { session: Session }) {
       </div>
       <ErrorNote error={log.error.value} />
       <Split
+        onClose={() => setQuery({ event: undefined })}
         list={
           <VirtualTable
             label="Events"
