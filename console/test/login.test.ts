@@ -99,7 +99,29 @@ test("a key file is for one visit, unless the browser keeps it", async () => {
   const file = page.getByLabel(/^Key file/);
   assert.equal(await page.getByLabel("Circle", { exact: true }).inputValue(), owner.pubkey, "the circle is filled in");
   await file.setInputFiles({ name: "x.key", mimeType: "text/plain", buffer: Buffer.from("no key") });
-  await page.getByText("A secret key has 64 hex digits").waitFor();
+  await page.getByText("This file is no key file: it should have 64 hex digits").waitFor();
+  await profile.close();
+});
+
+test("without a circle, a key file opens that of its key, as its owner", async () => {
+  const key = SecretKey.generate();
+  const profile = await Profile.open(browser, server);
+  const page = await profile.logIn("", key);
+  assert.ok(page.url().endsWith(`#/${key.pubkey}/overview`), page.url());
+  await page.getByText("owner", { exact: true }).first().waitFor();
+  await profile.close();
+});
+
+test("a circle of another server can't be opened here", async () => {
+  const profile = await Profile.open(browser, server);
+  const page = await profile.visit();
+  const { pubkey } = SecretKey.generate();
+  await page.getByLabel("Circle", { exact: true }).fill(`https://evil.example/${pubkey}`);
+  await page.getByText("That circle is on another server, evil.example").waitFor();
+  assert.ok(await page.getByLabel(/^Key file/).isDisabled());
+  await page.getByLabel("Circle", { exact: true }).fill(`${server.console()}#/${pubkey}/store`);
+  await page.getByText("That circle is on another server").waitFor({ state: "detached" });
+  assert.ok(await page.getByLabel(/^Key file/).isEnabled());
   await profile.close();
 });
 

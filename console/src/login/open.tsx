@@ -9,12 +9,20 @@ import { Icon } from "../ui/icon.js";
 import { shortKey } from "../ui/key.js";
 import { Text } from "../ui/text.js";
 import { nostrProvider } from "./browser-signer.js";
+import { KeyFile } from "./key-file.js";
 import { keptKeys, saveKeyFile } from "./key-store.js";
 import { logInByKeptKey, logInByKey, logInByPrompt } from "./login.js";
 import { INSECURE, type Running } from "./page.js";
 
-/** The largest file that may be a key, in bytes. */
-const MAX_FILE = 1024;
+/** Returns the circle of what is typed: its key, its address, or that of a page of its console; or says why there is none. */
+function parseCircle(text: string): { pk?: string; wrong?: string } {
+  if (!text) return {};
+  const pk = parseKey(/(?:0x)?0[234][0-9a-f]{64,128}/i.exec(text)?.[0] ?? "");
+  if (!pk) return { wrong: "This is no circle's key: that has 66 hex digits, and begins with 02 or 03." };
+  const host = /^(?:ws|http)s?:\/\/([^/?#\\]*)/i.exec(text)?.[1];
+  if (host === undefined || host.toLowerCase() === location.host) return { pk };
+  return { wrong: `That circle is on another server, ${host}: open it in the console of that server.` };
+}
 
 /** Asks for a circle, and for the way to log in there. */
 export function OpenCircle({ circle, busy, run }: Running & { circle: string | undefined }) {
@@ -22,10 +30,8 @@ export function OpenCircle({ circle, busy, run }: Running & { circle: string | u
   const [found, setFound] = useState<readonly Wallet[]>([]);
   const [keeps, setKeeps] = useState(false);
   useEffect(() => void wallets(300).then(setFound), []);
-  // The whole address of a circle may be pasted, too, or that of a page of its console.
-  const pk = parseKey(/(?:0x)?0[234][0-9a-f]{64,128}/i.exec(address.trim())?.[0] ?? "");
+  const { pk, wrong } = parseCircle(address.trim());
   const why = !isSecureContext ? INSECURE : pk ? undefined : "Enter the circle's key first";
-  const isWrong = address.trim() !== "" && !pk;
 
   /** Returns what logs in to the circle, and opens it. */
   const way = (name: string, logIn: (pk: string) => Promise<void>) => ({
@@ -38,11 +44,9 @@ export function OpenCircle({ circle, busy, run }: Running & { circle: string | u
         openCircle(pk);
       }),
   });
-  const byFile = async (input: HTMLInputElement) => {
-    const file = input.files?.[0];
-    const text = file && file.size <= MAX_FILE ? await file.text() : "";
-    input.value = "";
-    if (file && pk) await logInByKey(pk, SecretKey.fromHex(text), keeps);
+  /** An owner's key has the circle's name: without a circle, it is that one. */
+  const byFile = async (key: SecretKey) => {
+    await logInByKey(pk ?? key.pubkey, key, keeps);
   };
   const byNewKey = async (to: string) => {
     const key = SecretKey.generate();
@@ -54,8 +58,8 @@ export function OpenCircle({ circle, busy, run }: Running & { circle: string | u
       <h2 id="open">Open a circle</h2>
       <Field
         label="Circle"
-        hint="The circle's public key, or its address"
-        error={isWrong && "This is no circle's key: that has 66 hex digits, and begins with 02 or 03."}
+        hint="The circle's public key, or its address. Leave it empty to open your own circle by its owner's key file."
+        error={wrong}
       >
         <TextInput value={address} onInput={setAddress} mono placeholder="02…" />
       </Field>
@@ -88,19 +92,11 @@ export function OpenCircle({ circle, busy, run }: Running & { circle: string | u
           </Button>
         )}
         <div class="two">
-          <label class={why ? "button file off" : "button file"} title={why}>
-            <Icon name="key" />
-            Key file…
-            <input
-              type="file"
-              class="hidden"
-              disabled={why !== undefined}
-              onChange={(event) => {
-                const input = event.currentTarget;
-                run("file", () => byFile(input));
-              }}
-            />
-          </label>
+          <KeyFile
+            label="Key file…"
+            why={!isSecureContext ? INSECURE : wrong && "Enter the circle's key first, or none"}
+            onKey={(key) => run("file", () => byFile(key))}
+          />
           <Button {...way("new", byNewKey)}>
             <Icon name="plus" />
             New key
