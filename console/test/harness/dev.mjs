@@ -46,7 +46,7 @@ export async function startProxy({ port, target, prefix = "" }) {
       path: incoming.url.slice(prefix.length),
     });
     onward.on("response", (reply) => {
-      if (path === `${prefix}/console/` && reply.statusCode !== 200 && !isOwn) {
+      if (path === `${prefix}/console/` && reply.statusCode === 404 && !process.env.CONSOLE_EMBEDDED) {
         isOwn = true;
         reply.resume();
         response.writeHead(307, { location: path }).end();
