@@ -33,6 +33,13 @@ async function choose(page: Page, circle: string, way: string | RegExp): Promise
   await page.getByRole("button", { name: way }).click();
 }
 
+/** Logs out where the browser keeps the key, by one of the two buttons. */
+async function logOutKept(page: Page, how = "Log out"): Promise<void> {
+  await page.getByRole("button", { name: "Log out" }).click();
+  await page.getByRole("dialog", { name: "Log out?" }).getByRole("button", { name: how, exact: true }).click();
+  await page.getByRole("heading", { name: "Open a circle" }).waitFor();
+}
+
 test("a circle is made: its key is saved and kept, and it is there after a reload", async () => {
   const profile = await Profile.open(browser, server);
   const page = await profile.visit();
@@ -66,7 +73,7 @@ test("a circle is made: its key is saved and kept, and it is there after a reloa
   assert.ok(!readable.join().includes(key.revealHex()), "the key is nowhere as it is");
 
   // Who has logged out isn't in again without a click; the key stays, until it is forgotten by its name.
-  await page.getByRole("button", { name: "Log out" }).click();
+  await logOutKept(page);
   await page.goto(server.console(`#/${key.pubkey}/overview`));
   await page.reload();
   await page.getByRole("heading", { name: "As the last time" }).waitFor();
@@ -76,6 +83,10 @@ test("a circle is made: its key is saved and kept, and it is there after a reloa
   await page.getByRole("button", { name: /^Open 0/ }).click();
   await isConnected(page);
   await page.getByRole("button", { name: "Log out" }).click();
+  await look(page, "log-out");
+  await page.getByRole("button", { name: "Cancel" }).click();
+  await isConnected(page);
+  await logOutKept(page);
   await page.getByRole("button", { name: /^Forget/ }).click();
   const dialog = page.getByRole("dialog", { name: "Forget this key?" });
   await dialog.waitFor();
@@ -86,6 +97,22 @@ test("a circle is made: its key is saved and kept, and it is there after a reloa
   await page.getByRole("heading", { name: "Keys of this browser" }).waitFor({ state: "detached" });
   await page.getByRole("button", { name: /^Open 0/ }).click();
   await page.getByText("this browser doesn't keep that key any more", { exact: false }).waitFor();
+  await profile.close();
+});
+
+test("who logs out on a computer of others has the key forgotten, after its file was saved", async () => {
+  const key = SecretKey.generate();
+  const profile = await Profile.open(browser, server);
+  const page = await profile.logIn(key.pubkey, key, { keep: true });
+  await page.getByRole("button", { name: "Log out" }).click();
+  const save = page.getByRole("button", { name: "Save the key as a file" });
+  assert.equal((await saved(page, () => save.click())).key.pubkey, key.pubkey);
+  await page.getByRole("button", { name: "Cancel" }).click();
+  await logOutKept(page, "Log out and forget the key");
+  await page.reload();
+  await page.getByRole("heading", { name: "Open a circle" }).waitFor();
+  assert.equal(await page.getByText("Keys of this browser").count(), 0);
+  assert.equal(await page.getByRole("button", { name: /^Key 0/ }).count(), 0);
   await profile.close();
 });
 
@@ -240,7 +267,7 @@ test("who logs out in one tab, or has a key forgotten, is out in the others", as
     await tab.getByText("Logged out in another tab").waitFor();
     await tab.getByRole("heading", { name: "Open a circle" }).waitFor();
   };
-  await page.getByRole("button", { name: "Log out" }).click();
+  await logOutKept(page);
   await isOut(second);
   assert.deepEqual(await second.evaluate(() => Object.keys(sessionStorage)), [], "its drafts are forgotten");
   assert.ok(await other.getByText("Connected", { exact: true }).isVisible(), "the key of a file is another login");

@@ -1,6 +1,5 @@
 import { useState } from "preact/hooks";
-import { findKey, saveKeyFile } from "../login/key-store.js";
-import { logOut, unlock } from "../login/login.js";
+import { unlock } from "../login/login.js";
 import { may, type Session } from "../session.js";
 import { nextTheme, theme } from "../theme.js";
 import { Button } from "../ui/button.js";
@@ -8,6 +7,7 @@ import { Icon } from "../ui/icon.js";
 import { Key } from "../ui/key.js";
 import { toastError } from "../ui/toast.js";
 import { ConnectionState } from "./connection.js";
+import { LogOut, saveKeptKey } from "./log-out.js";
 import { isHelpShown } from "./shortcuts.js";
 
 /** Returns true if the session is by a device key, and its caller may do more. */
@@ -34,17 +34,13 @@ export function UnlockButton({ session, small = false }: { session: Session; sma
 
 /** A button that saves the key that this browser keeps. */
 function SaveKey({ pubkey }: { pubkey: string }) {
-  const save = async () => {
-    const key = await findKey(pubkey);
-    if (key) saveKeyFile(key);
-  };
   return (
     <Button
       kind="quiet"
       small
       label="Save your key as a file"
       class="icon-only"
-      onClick={() => save().catch(toastError)}
+      onClick={() => saveKeptKey(pubkey).catch(toastError)}
     >
       <Icon name="download" />
     </Button>
@@ -84,10 +80,7 @@ export function Account({ session }: { session: Session }) {
         >
           ?
         </Button>
-        <Button kind="quiet" small onClick={() => logOut().catch(toastError)}>
-          <Icon name="out" />
-          Log out
-        </Button>
+        <LogOut session={session} />
       </div>
     </div>
   );

@@ -9,6 +9,7 @@ import { shortKey } from "../ui/key.js";
 import { Account } from "./account.js";
 import { Banner, ConnectionState } from "./connection.js";
 import { Help } from "./help.js";
+import { LogOutDialog } from "./log-out.js";
 import { loaded, loadPage, PAGES, type PageName } from "./pages.js";
 import { CircleSwitcher } from "./switcher.js";
 
@@ -89,6 +90,7 @@ export function Frame({ session, page }: { session: Session; page: PageName }) {
         </ErrorBoundary>
       </main>
       <Help />
+      <LogOutDialog session={session} />
     </div>
   );
 }

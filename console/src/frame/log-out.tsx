@@ -1,0 +1,87 @@
+import { signal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { findKey, saveKeyFile } from "../login/key-store.js";
+import { forgetKeptKey, logOut } from "../login/login.js";
+import type { Session } from "../session.js";
+import { Button } from "../ui/button.js";
+import { Dialog } from "../ui/dialog.js";
+import { Icon } from "../ui/icon.js";
+import { shortKey } from "../ui/key.js";
+import { toastError } from "../ui/toast.js";
+
+/** Saves a key that this browser keeps as a file. */
+export async function saveKeptKey(pubkey: string): Promise<void> {
+  const key = await findKey(pubkey);
+  if (key) saveKeyFile(key);
+}
+
+/** True while it is asked what becomes of the key. */
+const isAsked = signal(false);
+
+const leave = () => logOut().catch(toastError);
+
+/** Returns the caller's public key, if this browser keeps the secret one. */
+function keptBy(session: Session): string | undefined {
+  return (session.login === "kept" && session.me.pubkey) || undefined;
+}
+
+/** The button that logs out. Where this browser keeps the key, the dialog asks what becomes of that. */
+export function LogOut({ session }: { session: Session }) {
+  const onClick = () => {
+    if (keptBy(session)) isAsked.value = true;
+    else void leave();
+  };
+  return (
+    <Button kind="quiet" small onClick={onClick}>
+      <Icon name="out" />
+      Log out
+    </Button>
+  );
+}
+
+/** The dialog that asks what becomes of the key, once in the frame. */
+export function LogOutDialog({ session }: { session: Session }) {
+  const pubkey = keptBy(session);
+  return isAsked.value && pubkey ? <Ask pubkey={pubkey} /> : null;
+}
+
+function Ask({ pubkey }: { pubkey: string }) {
+  const close = () => {
+    isAsked.value = false;
+  };
+  // The session may end elsewhere, too.
+  useEffect(() => close, []);
+  const forget = async () => {
+    await logOut();
+    await forgetKeptKey(pubkey);
+  };
+  return (
+    <Dialog title="Log out?" onClose={close}>
+      <div class="stack">
+        <p>
+          This browser keeps the key <code title={pubkey}>{shortKey(pubkey)}</code>. If you log out and it stays here,
+          one click opens the circle again, for anybody who uses this browser.
+        </p>
+        <p>
+          If you have it forgotten, you need its file the next time. Nobody can log in by this key without the file, so
+          save it before.
+        </p>
+        <div>
+          <Button onClick={() => saveKeptKey(pubkey).catch(toastError)}>
+            <Icon name="download" />
+            Save the key as a file
+          </Button>
+        </div>
+        <div class="row end">
+          <Button onClick={close}>Cancel</Button>
+          <Button kind="danger" onClick={() => forget().catch(toastError)}>
+            Log out and forget the key
+          </Button>
+          <Button kind="primary" onClick={leave}>
+            Log out
+          </Button>
+        </div>
+      </div>
+    </Dialog>
+  );
+}
