@@ -136,11 +136,11 @@ test("a dead delivery leads to its script, and runs again once that is mended", 
     name: "on_github",
     source: 'print("a push");\nlet branch = EVENT.payload.branch;\nbranch.len()',
   });
-  await push(key.pubkey, { ref: "main" });
+  const { job_id } = await push(key.pubkey, { ref: "main" });
   await row(page, "push").getByText("dead").waitFor();
   await row(page, "push").click();
   const mend = detail(page).getByRole("link", { name: "Mend on_github at line 3" });
-  const query = `line=3&column=8&version=${bad.version}`;
+  const query = `line=3&column=8&version=${bad.version}&from=deliveries%2F${job_id}`;
   assert.equal(await mend.getAttribute("href"), `#/${key.pubkey}/scripts/on_github?${query}`);
   await look(page, "deliveries-dead");
   await circle.putScript({ name: "on_github", source: "EVENT.payload.ref" });

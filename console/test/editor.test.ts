@@ -5,7 +5,7 @@ import { after, before, test } from "node:test";
 import type { Browser } from "playwright-core";
 import { go, look, startBrowser } from "./harness/browser.js";
 import { button, editor, type OpenOptions, openScripts, shows, type } from "./harness/scripts.js";
-import { ConsoleServer } from "./harness/server.js";
+import { ConsoleServer, eventually } from "./harness/server.js";
 
 let browser: Browser;
 let server: ConsoleServer;
@@ -152,5 +152,49 @@ test("a link to a line of an older version goes there, and says that there is a 
   await page.getByRole("region", { name: "Result" }).getByText("Runtime error: 3").waitFor();
   await look(page, "scripts-hook");
   assert.equal(await page.locator(".cm-lintRange-error").count(), 0, "the fault isn't one of what the editor shows");
+  await profile.close();
+});
+
+test("a script that has failed is mended from the link of its job, and what is edited runs", async () => {
+  const { circle, profile, page } = await open({ half: "let x = 1;\nx / 0\n" });
+  const { job_id } = await circle.submitJob({ name: "half" });
+  await eventually("the failure", async () => (await circle.getJob({ job_id })).error);
+  await go(page, `#/${circle.publicKey}/jobs/${job_id}`);
+  await page.getByRole("link", { name: "half, line 2, column 3" }).click();
+  // The run's error, at its line
+  await page.getByRole("button", { name: /^Line 2, column 3: Division by zero/ }).waitFor();
+  assert.equal(await page.locator(".cm-lintRange-error").textContent(), "/");
+  await look(page, "scripts-failed");
+  const back = page.getByRole("link", { name: "Back to the job: retry it" });
+  const result = page.getByRole("region", { name: "Result" });
+  const choice = page.locator(".workbench-run").getByLabel("Script", { exact: true });
+  const runs = async (value: string, chosen: string) => {
+    assert.equal(await choice.inputValue(), chosen);
+    await button(page, "Run").click();
+    await result.getByText(value, { exact: true }).waitFor();
+  };
+  const save = async () => {
+    await button(page, "Save").click();
+    await shows(page, "saved");
+  };
+  await type(page, "let x = 21;\nx\n");
+  await page.locator(".cm-lintRange-error").waitFor({ state: "detached" });
+  await runs("21", "text");
+  await save();
+  await runs("21", "newest");
+  await type(page, "22");
+  await runs("22", "text");
+  await choice.selectOption("newest");
+  await runs("21", "newest");
+  await save();
+  await runs("22", "newest");
+  // Somebody else's version, too
+  await circle.putScript({ name: "half", source: "23" });
+  await editor(page).getByText("23").waitFor();
+  await runs("23", "newest");
+  await page.getByRole("link", { name: /^Versions/ }).click();
+  await page.getByRole("link", { name: "Edit and run" }).click();
+  await back.click();
+  await page.getByRole("article", { name: "Job" }).waitFor();
   await profile.close();
 });

@@ -87,7 +87,7 @@ test("a dead job says where its script has failed, and runs again once that is m
   assert.equal(await ended(circle, job_id), "dead");
   await row(page, "Division by zero").click();
   const place = detail(page).getByRole("link", { name: "lib/half, line 4, column 3" });
-  const version = `line=4&column=3&version=${bad.version}`;
+  const version = `line=4&column=3&version=${bad.version}&from=jobs%2F${job_id}`;
   assert.equal(await place.getAttribute("href"), `#/${key.pubkey}/scripts/lib%2Fhalf?${version}`);
   await detail(page).getByText("x / y").waitFor();
   await detail(page).getByText("half of 84").waitFor();

@@ -37,7 +37,7 @@ export function Mend({ session, job }: { session: Session; job: Job }) {
     try {
       await session.circle.putScript({ name, source: hookSource(provider) });
       toast(`${name} is there. It runs for the next deliveries, and for those that you retry`);
-      navigate("scripts", [name]);
+      navigate("scripts", [name], { from: `deliveries/${job.job_id}` });
     } catch (error) {
       toastError(error);
     }

@@ -9,6 +9,7 @@ import { JsonView } from "../../ui/json.js";
 import { Panel } from "../../ui/panel.js";
 import { Text } from "../../ui/text.js";
 import { useAsync } from "../../ui/use-query.js";
+import { isDelivery } from "./job.js";
 
 /** Where an error is: "on_stripe, line 3", as a link to the script. */
 export function Place({ job, error }: { job: Job; error: JobError }) {
@@ -22,10 +23,15 @@ export function Place({ job, error }: { job: Job; error: JobError }) {
   );
 }
 
-/** Returns the link to a job's script, at the line of its error. */
+/** Returns the link to a job's script, at the line of its error, from where a link leads back to the job. */
 export function scriptHref(job: Job, error?: JobError | null): string {
   const { line, column } = error ?? {};
-  const query = { line: line?.toString(), column: column?.toString(), version: job.version ?? undefined };
+  const query = {
+    line: line?.toString(),
+    column: column?.toString(),
+    version: job.version ?? undefined,
+    from: error ? `${isDelivery(job) ? "deliveries" : "jobs"}/${job.job_id}` : undefined,
+  };
   return href("scripts", [job.name ?? ""], query);
 }
 

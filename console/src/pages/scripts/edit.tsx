@@ -7,8 +7,10 @@ import { isLocked, UnlockButton } from "../../frame/account.js";
 import { href, route } from "../../router.js";
 import { type Session, whyNot } from "../../session.js";
 import { Empty } from "../../ui/empty.js";
+import { Text } from "../../ui/text.js";
 import { CodeEditor } from "./code-editor.js";
 import type { OpenScript } from "./open-script.js";
+import { useRunError } from "./origin.js";
 import { CheckNote, Shortcuts, shortVersion, useShortcuts } from "./parts.js";
 import { Run, type Runnable } from "./run.js";
 
@@ -28,9 +30,12 @@ export function Edit({ session, script, onSave }: Props) {
   const fault = useSignal<Mark | undefined>(undefined);
   const newest = script.newest.value;
   const version = query.get("version") ?? undefined;
+  const isOld = version !== undefined && newest !== undefined && !newest.version.startsWith(version);
+  const runError = useRunError(session);
   const place = { line: Number(query.get("line")), column: Number(query.get("column")) || undefined };
 
-  const mark = script.check.mark.value ?? fault.value;
+  const isAsLinked = Boolean(newest) && !script.hasChanged.value && !script.isDirty.value;
+  const mark = script.check.mark.value ?? fault.value ?? (isAsLinked && !isOld ? runError : undefined);
   const marks = useMemo(() => (mark ? [mark] : []), [mark]);
   const jump = (line: number, column?: number) => editor.current?.jump(line, column);
   const show = () => {
@@ -39,7 +44,6 @@ export function Edit({ session, script, onSave }: Props) {
   useEffect(show, [place.line, place.column, script.isLoaded.value]);
 
   const provider = /^on_(.+)/.exec(script.name)?.[1];
-  const isOld = version !== undefined && newest !== undefined && !newest.version.startsWith(version);
   return (
     <div class="workbench">
       <div class="workbench-code">
@@ -52,10 +56,14 @@ export function Edit({ session, script, onSave }: Props) {
           </Empty>
         ) : (
           <>
-            {isOld && place.line > 0 && (
+            {isAsLinked && isOld && runError && (
               <p class="note script-note">
                 Line {place.line} is that of version {shortVersion(version)}; this is a newer one.{" "}
-                <a href={href("scripts", [script.name], { tab: "versions", version })}>See the differences</a>
+                <a href={href("scripts", [script.name], { ...Object.fromEntries(query), tab: "versions" })}>
+                  See the differences
+                </a>
+                <br />
+                <Text value={runError.message} />
               </p>
             )}
             {script.isLoaded.value && (
@@ -92,11 +100,10 @@ export function Edit({ session, script, onSave }: Props) {
           name={script.name}
           runnables={runnablesOf(script, Boolean(cannotManage))}
           preferred={
-            isOld
-              ? (newest?.versions.find((one) => one.version.startsWith(version))?.version ?? "newest")
-              : script.isDirty.value
-                ? "text"
-                : "newest"
+            script.isDirty.value
+              ? "text"
+              : (isAsLinked && isOld && newest?.versions.find((one) => one.version.startsWith(version))?.version) ||
+                "newest"
           }
           onFault={(at) => {
             fault.value = at;

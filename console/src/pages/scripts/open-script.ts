@@ -19,6 +19,8 @@ export class OpenScript {
   /** The version that the text began with. */
   readonly base = signal<string | undefined>(undefined);
   readonly isSaving = signal(false);
+  /** True once the text, or what the circle has, isn't as it was when the script was opened. */
+  readonly hasChanged = signal(false);
   /** True while somebody has to choose between the newest version and the text. */
   readonly hasConflict = signal(false);
 
@@ -49,6 +51,7 @@ export class OpenScript {
     const draft = isFirst ? draftOf(this.#circle.publicKey, this.name) : undefined;
     const wasDirty = this.isDirty.value;
     this.error.value = undefined;
+    if (!isFirst && script?.version !== this.newest.value?.version) this.hasChanged.value = true;
     this.newest.value = script;
     this.isLoaded.value = true;
     if (draft) {
@@ -68,6 +71,7 @@ export class OpenScript {
   edit(text: string): void {
     if (text === this.text.value) return;
     this.text.value = text;
+    this.hasChanged.value = true;
     if (this.isDirty.value) keepDraft(this.#circle.publicKey, this.name, { text, base: this.base.value });
     else this.#onClean();
     this.check.check(text, true);

@@ -48,9 +48,11 @@ export function Run({ session, name, runnables, preferred, onFault, onJump, run 
   };
   const isBusy = useSignal(false);
   const outcome = useSignal<Outcome | undefined>(undefined);
-  const [chosen, setChosen] = useState<string>();
+  /** What somebody has chosen, until another text is preferred: it was changed, or saved. */
+  const [chosen, setChosen] = useState<{ value: string; preferred: string }>();
+  const wanted = chosen?.preferred === preferred ? chosen.value : preferred;
   const runnable =
-    runnables.find(({ value }) => value === chosen) ?? runnables.find(({ value }) => value === preferred);
+    runnables.find(({ value }) => value === wanted) ?? runnables.find(({ value }) => value === preferred);
 
   const parsed = args.value.trim() === "" ? undefined : parseJson(args.value);
   const fault = parsed instanceof Error ? parsed.message : undefined;
@@ -87,7 +89,11 @@ export function Run({ session, name, runnables, preferred, onFault, onJump, run 
       <div class="stack">
         {runnables.length > 1 && (
           <Field label="Script">
-            <Select value={runnable?.value ?? ""} onInput={setChosen} options={runnables} />
+            <Select
+              value={runnable?.value ?? ""}
+              onInput={(value) => setChosen({ value, preferred })}
+              options={runnables}
+            />
           </Field>
         )}
         <Field label="ARGS, as JSON" error={fault} hint={fault ? undefined : "Empty: the script sees ()"}>

@@ -112,7 +112,16 @@ function Differences({ session, script, unsaved, shown, other, sides, onChanged 
         </div>
         <div class="row">
           <CopyButton text={source ?? ""} label="Copy this version's source" />
-          <Button onClick={() => navigate("scripts", [script.name], { version: shown.value })}>Run it…</Button>
+          <Button
+            onClick={() =>
+              navigate("scripts", [script.name], {
+                version: shown.value,
+                from: route.value.query.get("from") ?? undefined,
+              })
+            }
+          >
+            Run it…
+          </Button>
           <Button
             why={shown.index === 0 ? "This is the newest version already" : whyNot(session, "manage")}
             disabled={!isThere}

@@ -1,7 +1,7 @@
 /** A script that is open: its parts as tabs, and what is common to them. */
 
 import { useEffect, useMemo } from "preact/hooks";
-import { href, route } from "../../router.js";
+import { href, route, setQuery } from "../../router.js";
 import { type Session, whyNot } from "../../session.js";
 import { Status } from "../../ui/badge.js";
 import { Button } from "../../ui/button.js";
@@ -14,6 +14,7 @@ import { useChanges } from "../../ui/use-live.js";
 import { Conflict, Outdated } from "./conflict.js";
 import { Edit } from "./edit.js";
 import { OpenScript } from "./open-script.js";
+import { BackToJob } from "./origin.js";
 import { shortVersion } from "./parts.js";
 import { Rule } from "./rule.js";
 import { Versions } from "./versions.js";
@@ -35,7 +36,10 @@ export function ScriptView({ session, name }: { session: Session; name: string }
     if (cannotManage || !script.isDirty.peek()) return;
     try {
       const version = await how();
-      if (version) toast(`Saved as version ${shortVersion(version)}`);
+      if (!version) return;
+      toast(`Saved as version ${shortVersion(version)}`);
+      // A link to an older version is no longer what one works on.
+      if (tab === "edit") setQuery({ line: undefined, column: undefined, version: undefined });
     } catch (error) {
       toastError(error);
     }
@@ -88,6 +92,7 @@ export function ScriptView({ session, name }: { session: Session; name: string }
   return (
     <Page title={title} actions={actions} fill={tab === "edit"}>
       {newest && <Tabs name={name} tab={tab} count={newest.versions.length} />}
+      <BackToJob />
       {script.isOutdated.value && newest && <Outdated script={script} newest={newest} me={session.me.pubkey} />}
       {tab === "versions" && newest ? (
         <Versions
@@ -124,7 +129,7 @@ function Tabs({ name, tab, count }: { name: string; tab: string; count: number }
       {tabs.map(({ id, label }) => (
         <a
           key={label}
-          href={href("scripts", [name], { tab: id })}
+          href={href("scripts", [name], { tab: id, from: route.value.query.get("from") ?? undefined })}
           aria-current={tab === (id ?? "edit") ? "page" : undefined}
         >
           {label}
