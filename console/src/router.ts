@@ -65,8 +65,9 @@ export function navigate(page: string, rest?: string[], query?: Query): void {
   go(href(page, rest, query));
 }
 
-/** Goes to another circle. */
+/** Goes to a circle. In the one of the address already, its page stays: a login leads to where one wanted to be. */
 export function openCircle(circle: string, page = "overview"): void {
+  if (current.peek().circle === circle) return;
   go(formatHash(circle, page));
 }
 

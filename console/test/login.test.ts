@@ -122,8 +122,22 @@ test("a key file is for one visit, unless the browser keeps it", async () => {
   const profile = await Profile.open(browser, server);
   const page = await profile.logIn(owner.pubkey, key);
   await page.getByText("guest", { exact: true }).first().waitFor();
+  // After a reload, the page says why it asks, and leads back to where one was.
+  const hash = `#/${owner.pubkey}/live?topic=a.b`;
+  await go(page, hash);
+  await page.reload();
+  await page.getByText("The key was given for one visit. Choose the file again").waitFor();
+  await look(page, "login-again");
+  const again = { name: "my.key", mimeType: "text/plain", buffer: Buffer.from(key.revealHex()) };
+  await page.getByLabel("Choose the file").setInputFiles(again);
+  await isConnected(page);
+  assert.ok(page.url().endsWith(hash), page.url());
   await page.reload();
   const file = page.getByLabel(/^Key file/);
+  await file.setInputFiles(again);
+  await isConnected(page);
+  assert.ok(page.url().endsWith(hash), page.url());
+  await page.reload();
   assert.equal(await page.getByLabel("Circle", { exact: true }).inputValue(), owner.pubkey, "the circle is filled in");
   await file.setInputFiles({ name: "x.key", mimeType: "text/plain", buffer: Buffer.from("no key") });
   await page.getByText("This file is no key file: it should have 64 hex digits").waitFor();

@@ -12,6 +12,7 @@ import { Icon } from "../ui/icon.js";
 import { shortKey } from "../ui/key.js";
 import { toastError } from "../ui/toast.js";
 import { circles, forgetCircle, type UsedCircle } from "./circles.js";
+import { KeyFile } from "./key-file.js";
 import { findKey, keptKeys, readKeptKeys, saveKeyFile } from "./key-store.js";
 import { forgetKeptKey, logInAgain, logInByKey } from "./login.js";
 import { OpenCircle } from "./open.js";
@@ -82,6 +83,7 @@ export function LoginPage({ circle }: { circle: string | undefined }) {
 const HOW = { kept: "a key of this browser", file: "a key file", wallet: "a wallet", nostr: "a Nostr signer" };
 
 function UsedCircles({ busy, run, circle }: Running & { circle: string | undefined }) {
+  const [keeps, setKeeps] = useState(false);
   const used = circles.value.filter(({ pk }) => !circle || pk === circle);
   if (used.length === 0) return null;
   const open = (one: UsedCircle) => (one.login === "file" ? openCircle(one.pk) : run(one.pk, () => logInAgain(one)));
@@ -97,7 +99,17 @@ function UsedCircles({ busy, run, circle }: Running & { circle: string | undefin
                 {one.caller === one.pk ? "Owner" : <code>{shortKey(one.caller)}</code>}, by {HOW[one.login]}
               </div>
             </div>
-            {!(circle && one.login === "file") && (
+            {circle && one.login === "file" ? (
+              <KeyFile
+                label="Choose the file…"
+                why={isSecureContext ? undefined : INSECURE}
+                onKey={(key) =>
+                  run("file", async () => {
+                    await logInByKey(one.pk, key, keeps);
+                  })
+                }
+              />
+            ) : (
               <Button small busy={busy === one.pk} onClick={() => open(one)} label={`Open ${shortKey(one.pk)}`}>
                 Open
               </Button>
@@ -114,6 +126,16 @@ function UsedCircles({ busy, run, circle }: Running & { circle: string | undefin
           </li>
         ))}
       </ul>
+      {circle && used.some(({ login }) => login === "file") && (
+        <div>
+          <p class="hint">
+            The key was given for one visit. Choose the file again, or have this browser keep it from now on.
+          </p>
+          <Checkbox checked={keeps} onInput={setKeeps}>
+            Keep it in this browser
+          </Checkbox>
+        </div>
+      )}
     </section>
   );
 }
