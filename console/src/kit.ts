@@ -32,6 +32,7 @@ export * from "./ui/boundary.js";
 export * from "./ui/button.js";
 export * from "./ui/copy.js";
 export * from "./ui/dialog.js";
+export * from "./ui/download.js";
 export * from "./ui/empty.js";
 export * from "./ui/error.js";
 export * from "./ui/explain.js";

@@ -6,6 +6,7 @@
 import { SecretKey } from "@circled/client/keys";
 import { signal } from "@preact/signals";
 import { PLACE } from "../local.js";
+import { download } from "../ui/download.js";
 
 interface KeptKey {
   readonly pubkey: string;
@@ -71,8 +72,5 @@ export async function forgetKey(pubkey: string): Promise<void> {
 
 /** Has the browser save a key as a file, as `circled keygen` writes it. */
 export function saveKeyFile(key: SecretKey, name = `${key.pubkey.slice(0, 10)}.key`): void {
-  const url = URL.createObjectURL(new Blob([`${key.revealHex()}\n`], { type: "application/octet-stream" }));
-  const link = Object.assign(document.createElement("a"), { href: url, download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  download(`${key.revealHex()}\n`, name, "application/octet-stream");
 }

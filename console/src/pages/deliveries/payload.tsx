@@ -5,6 +5,7 @@ import { useState } from "preact/hooks";
 import { type Session, whyNot } from "../../session.js";
 import { Button } from "../../ui/button.js";
 import { CopyButton } from "../../ui/copy.js";
+import { download } from "../../ui/download.js";
 import { ErrorNote } from "../../ui/error.js";
 import { Icon } from "../../ui/icon.js";
 import { formatJson, JsonView } from "../../ui/json.js";
@@ -66,7 +67,7 @@ export function Payload({ session, id }: { session: Session; id: string }) {
             kind="quiet"
             class="icon-only"
             label="Download the payload"
-            onClick={() => download(text, `${id}.json`)}
+            onClick={() => download(text, `${id}.json`, "application/json")}
           >
             <Icon name="download" />
           </Button>
@@ -114,13 +115,4 @@ export function Raw({ text }: { text: string }) {
 function cut(text: string, at: number): number {
   const code = text.charCodeAt(at - 1);
   return at < text.length && code >= 0xd800 && code < 0xdc00 ? at - 1 : at;
-}
-
-function download(text: string, name: string): void {
-  const url = URL.createObjectURL(new Blob([text], { type: "application/json" }));
-  const link = document.createElement("a");
-  link.href = url;
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(url), 1000);
 }

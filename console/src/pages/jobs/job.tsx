@@ -26,7 +26,7 @@ const WEBHOOK = "webhook:";
 
 export const isDelivery = ({ caller }: Pick<Job, "caller">): boolean => caller.startsWith(WEBHOOK);
 
-/** Returns the provider that has sent a delivery. */
+/** Returns the provider that has sent a delivery; of another job, an empty text. */
 export const providerOf = ({ caller }: Pick<Job, "caller">): string =>
   isDelivery({ caller }) ? caller.slice(WEBHOOK.length) : "";
 

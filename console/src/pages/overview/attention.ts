@@ -3,6 +3,7 @@
 import type { Job } from "@circled/client";
 import { keep, kept } from "../../local.js";
 import type { Session } from "../../session.js";
+import { providerOf } from "../jobs/job.js";
 
 /** How many dead and failed jobs are looked at. */
 const LOOKED_AT = 50;
@@ -18,16 +19,11 @@ export interface Failing {
   readonly job: Job;
 }
 
-/** Returns the provider of a delivery. */
-function providerOf({ caller }: Job): string | undefined {
-  return caller.startsWith("webhook:") ? caller.slice("webhook:".length) : undefined;
-}
-
 /** Groups jobs that failed by their script; those with the most dead ones first. */
 export function group(jobs: readonly Job[]): Failing[] {
   const groups = new Map<string, Failing>();
   for (const job of jobs) {
-    const provider = providerOf(job);
+    const provider = providerOf(job) || undefined;
     const name = job.name ?? undefined;
     const key = JSON.stringify([provider, name]);
     const { dead = 0, retrying = 0, job: newest = job } = groups.get(key) ?? {};
