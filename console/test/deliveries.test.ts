@@ -150,8 +150,32 @@ test("a dead delivery leads to its script, and runs again once that is mended", 
   await detail(page).getByRole("region", { name: "Value" }).getByText('"main"').waitFor();
   await row(page, "finished").waitFor();
   await row(page, "dead").click();
-  await detail(page).getByRole("button", { name: "Retry", exact: true }).click();
-  await detail(page).getByText("finished").waitFor();
+  // Its effects are there already, by the new job.
+  await detail(page).getByText("Redelivered: finished").waitFor();
+  await detail(page).getByText("Redeliver makes a new job with the newest script; this record stays.").waitFor();
+  await look(page, "deliveries-redelivered");
+  const [latest] = (await circle.listDeliveries()).deliveries;
+  const link = detail(page).getByRole("link", { name: "Redelivered" });
+  assert.equal(await link.getAttribute("href"), `#/${key.pubkey}/deliveries/${latest?.job_id}`);
+  const dialog = page.getByRole("dialog", { name: "Retry this delivery?" });
+  const retry = detail(page).getByRole("button", { name: "Retry", exact: true });
+  await retry.click();
+  await dialog.getByText("Another job of this event is finished.").waitFor();
+  await dialog.getByRole("button", { name: "Cancel" }).click();
+  assert.equal((await circle.getJob({ job_id })).status, "dead");
+  // All at once asks, too.
+  await go(page, `#/${key.pubkey}/jobs?kind=delivery`);
+  await page.getByRole("button", { name: "Retry all dead" }).click();
+  const all = page.getByRole("dialog", { name: "Retry all that are dead" });
+  await all.getByText("1 of the deliveries was redelivered already.").waitFor();
+  assert.ok(await all.getByRole("button", { name: "Retry 1" }).isDisabled());
+  await all.getByLabel("Retry them nevertheless").check();
+  assert.ok(await all.getByRole("button", { name: "Retry 1" }).isEnabled());
+  await all.getByRole("button", { name: "Cancel" }).click();
+  await go(page, `#/${key.pubkey}/deliveries/${job_id}`);
+  await retry.click();
+  await dialog.getByRole("button", { name: "Retry anyway" }).click();
+  await detail(page).locator(".detail-head").getByText("finished").waitFor();
   await row(page, "dead").waitFor({ state: "detached" });
   await profile.close();
 });

@@ -72,6 +72,7 @@ export function DeliveriesPage({ session }: { session: Session }) {
           session={session}
           id={opened}
           listed={rows.find(({ job_id }) => job_id === opened)}
+          rows={rows}
           onChange={(job) => list.put([job])}
           onRedelivered={onNew}
         />

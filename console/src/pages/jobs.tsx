@@ -123,7 +123,7 @@ export function JobsPage({ session }: { session: Session }) {
           )
         }
       />
-      {isRetrying && <RetryDead circle={session.circle} dead={chosen} onClose={() => setRetrying(false)} />}
+      {isRetrying && <RetryDead session={session} dead={chosen} onClose={() => setRetrying(false)} />}
     </Page>
   );
 }

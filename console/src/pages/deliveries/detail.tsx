@@ -12,6 +12,7 @@ import { JobActions } from "../jobs/actions.js";
 import { CloseDetail, DetailHead } from "../jobs/detail.js";
 import { useJob } from "../jobs/follow.js";
 import { ErrorPanel, Logs, Value } from "../jobs/outcome.js";
+import { Redelivered } from "../jobs/redelivered.js";
 import { JobFacts } from "../jobs/times.js";
 import { Mend } from "./mend.js";
 import { Payload } from "./payload.js";
@@ -21,6 +22,8 @@ interface Props {
   id: string;
   /** The delivery as the list knows it. */
   listed: Job | undefined;
+  /** All deliveries that the list knows. */
+  rows: readonly Job[];
   onChange(job: Job): void;
   /** Called once there is a new job. */
   onRedelivered(): void;
@@ -69,6 +72,7 @@ function Shown(props: Props & { job: Job | undefined; error?: Error | undefined;
         <Redeliver session={session} id={id} onDone={props.onRedelivered} />
         <JobActions session={session} job={job} onDone={onDone ?? (() => {})} />
       </DetailHead>
+      {may(session, "manage").ok && <Redelivered session={session} job={job} rows={props.rows} />}
       {error && <ErrorNote error={error} />}
       <ErrorPanel session={session} job={job} />
       {job.error && mend}

@@ -10,6 +10,7 @@ import { Field, Select } from "../../ui/field.js";
 import { toast, toastError } from "../../ui/toast.js";
 import { useAsync } from "../../ui/use-query.js";
 import { isDelivery, isOpen, mayRetry } from "./job.js";
+import { findOthers, hasEffects, type Others, UNKNOWN } from "./redelivered.js";
 
 interface Props {
   session: Session;
@@ -21,6 +22,8 @@ interface Props {
 export function JobActions({ session, job, onDone }: Props) {
   const [busy, setBusy] = useState<"stop" | "retry">();
   const [choosing, choose] = useState(false);
+  /** Why one is asked before a retry. */
+  const [doubt, setDoubt] = useState<Others>();
   const { circle } = session;
   const run = async (what: "stop" | "retry", act: () => Promise<string>) => {
     setBusy(what);
@@ -42,6 +45,15 @@ export function JobActions({ session, job, onDone }: Props) {
       const { retried } = await circle.retryJob({ job_id: job.job_id, ...(version && { version }) });
       return retried ? "The job runs again" : "The job was neither dead nor cancelled any more";
     });
+  /** Retries it; but if its effects may be there already, it asks before. */
+  const askOrRetry = async () => {
+    setBusy("retry");
+    const others = await findOthers(session, job).catch((): Others => ({ isKnown: false }));
+    if (!others.isKnown || (others.job && hasEffects(others.job))) {
+      setBusy(undefined);
+      setDoubt(others);
+    } else await retry();
+  };
   return (
     <>
       {isOpen(job) && (
@@ -50,7 +62,7 @@ export function JobActions({ session, job, onDone }: Props) {
         </Button>
       )}
       {mayRetry(job) && (
-        <Button onClick={() => retry()} kind="primary" busy={busy === "retry"} why={whyNoRetry(session, job)}>
+        <Button onClick={askOrRetry} kind="primary" busy={busy === "retry"} why={whyNoRetry(session, job)}>
           Retry
         </Button>
       )}
@@ -58,6 +70,32 @@ export function JobActions({ session, job, onDone }: Props) {
         <Button onClick={() => choose(true)} why={whyNot(session, "manage")}>
           Retry with a version…
         </Button>
+      )}
+      {doubt && (
+        <Dialog title="Retry this delivery?" onClose={() => setDoubt(undefined)}>
+          <p>
+            {doubt.job && hasEffects(doubt.job) ? (
+              <>
+                Another job of this event is {doubt.job.status}. If this one runs, too, its effects would happen{" "}
+                <strong>twice</strong>.
+              </>
+            ) : (
+              `${UNKNOWN} If it was, its effects would happen twice.`
+            )}
+          </p>
+          <div class="row end">
+            <Button onClick={() => setDoubt(undefined)}>Cancel</Button>
+            <Button
+              kind="danger"
+              onClick={() => {
+                setDoubt(undefined);
+                void retry();
+              }}
+            >
+              Retry anyway
+            </Button>
+          </div>
+        </Dialog>
       )}
       {choosing && job.name && (
         <ChooseVersion

@@ -13,7 +13,7 @@ import { Text, visible } from "../../ui/text.js";
 import { useAsync } from "../../ui/use-query.js";
 import { JobActions } from "./actions.js";
 import { useJob } from "./follow.js";
-import { isDelivery, JobBadge, titleOf } from "./job.js";
+import { isDelivery, JobBadge, mayRetry, titleOf } from "./job.js";
 import { ErrorPanel, Logs, Value } from "./outcome.js";
 import { JobFacts } from "./times.js";
 
@@ -48,6 +48,7 @@ export function JobDetail({ session, id, listed, onChange }: Props) {
       <DetailHead job={job} page="jobs">
         <JobActions session={session} job={job} onDone={onDone} />
       </DetailHead>
+      {mayRetry(job) && <p class="muted small">Retry runs this job again, with the newest script; it stays one job.</p>}
       {error && <ErrorNote error={error} />}
       <ErrorPanel session={session} job={job} source={job.name ? undefined : (input?.script ?? undefined)} />
       <Value job={job} />

@@ -1,11 +1,13 @@
 /** Runs all dead jobs again: counts them first, asks, and goes on by pages. */
 
-import { type Circle, ConflictError, type JobKind } from "@circled/client";
+import { ConflictError, type JobKind } from "@circled/client";
 import { useEffect, useRef, useState } from "preact/hooks";
+import type { Session } from "../../session.js";
 import { Button } from "../../ui/button.js";
 import { Dialog } from "../../ui/dialog.js";
 import { ErrorNote } from "../../ui/error.js";
 import { Text } from "../../ui/text.js";
+import { type Counted, countRedelivered } from "./redelivered.js";
 
 /** Which dead jobs. */
 export interface Dead {
@@ -21,8 +23,11 @@ interface Progress {
 }
 
 /** The dialog that counts the dead jobs, asks, and shows how far it is. */
-export function RetryDead({ circle, dead, onClose }: { circle: Circle; dead: Dead; onClose(): void }) {
+export function RetryDead({ session, dead, onClose }: { session: Session; dead: Dead; onClose(): void }) {
+  const { circle } = session;
   const [count, setCount] = useState<number>();
+  const [redelivered, setRedelivered] = useState<Counted>({ count: 0, isKnown: true });
+  const [isSure, setSure] = useState(false);
   const [progress, setProgress] = useState<Progress>();
   const [error, setError] = useState<unknown>();
   const stop = useRef(new AbortController());
@@ -33,7 +38,14 @@ export function RetryDead({ circle, dead, onClose }: { circle: Circle; dead: Dea
     setProgress(undefined);
     setCount(undefined);
     try {
-      setCount((await circle.retryDead(which)).dead ?? 0);
+      const ofDeliveries = dead.kind !== "submitted";
+      const [counted, twice] = await Promise.all([
+        circle.retryDead(which),
+        // A key that may not manage doesn't see deliveries.
+        ofDeliveries && countRedelivered(session, dead.name).catch(() => ({ count: 0, isKnown: false })),
+      ]);
+      setRedelivered(twice || { count: 0, isKnown: true });
+      setCount(counted.dead ?? 0);
     } catch (error) {
       setError(error);
     }
@@ -92,6 +104,20 @@ export function RetryDead({ circle, dead, onClose }: { circle: Circle; dead: Dea
             . Each runs again with its script as it is now, the oldest first.
           </p>
         )}
+        {count !== undefined && count > 0 && !progress && (redelivered.count > 0 || !redelivered.isKnown) && (
+          <>
+            <p>
+              {redelivered.count > 0 &&
+                `${redelivered.count.toLocaleString("en")} of the deliveries ${redelivered.count === 1 ? "was" : "were"} redelivered already. `}
+              {!redelivered.isKnown && "It isn't known of all dead deliveries if they were redelivered. "}
+              The effects of those that were would happen <strong>twice</strong>.
+            </p>
+            <label class="row">
+              <input type="checkbox" checked={isSure} onChange={(event) => setSure(event.currentTarget.checked)} />
+              Retry them nevertheless
+            </label>
+          </>
+        )}
         {progress && (
           <div aria-live="polite">
             <progress max={count || 1} value={handled} aria-label="Retried" />
@@ -117,7 +143,11 @@ export function RetryDead({ circle, dead, onClose }: { circle: Circle; dead: Dea
           )}
           {count === undefined && Boolean(error) && <Button onClick={ask}>Count again</Button>}
           {count !== undefined && count > 0 && !progress && (
-            <Button kind="primary" onClick={() => retry(count)}>
+            <Button
+              kind="primary"
+              disabled={(redelivered.count > 0 || !redelivered.isKnown) && !isSure}
+              onClick={() => retry(count)}
+            >
               Retry {count.toLocaleString("en")}
             </Button>
           )}
