@@ -13,6 +13,7 @@ import type { Browser, Page } from "playwright-core";
 import { command } from "../src/pages/api/command.js";
 import { snippets } from "../src/pages/api/snippets.js";
 import { go, look, Profile, startBrowser } from "./harness/browser.js";
+import { stopAll } from "./harness/end.js";
 import { ConsoleServer, eventually } from "./harness/server.js";
 
 const HOSTILE = "<script>alert('1')</script>\u202e\u0007 $(id) `id` \"";
@@ -35,7 +36,7 @@ before(async () => {
 after(async () => {
   const profiles = await Promise.all(pages.values());
   const closed = await Promise.allSettled(profiles.map(([, profile]) => profile.close()));
-  await Promise.all([browser?.close(), server?.stop()]);
+  await stopAll();
   for (const one of closed) if (one.status === "rejected") throw one.reason;
 });
 

@@ -9,6 +9,7 @@ import { parse, stringify } from "@circled/client/json";
 import { SecretKey } from "@circled/client/keys";
 import type { Browser, Page } from "playwright-core";
 import { go, look, Profile, startBrowser } from "./harness/browser.js";
+import { stopAll } from "./harness/end.js";
 import { ConsoleServer, eventually, STRIPE_SECRET } from "./harness/server.js";
 
 let browser: Browser;
@@ -31,9 +32,7 @@ before(async () => {
   ];
   [browser, server] = await Promise.all([startBrowser(), ConsoleServer.start({ settings: settings.join("\n") })]);
 });
-after(async () => {
-  await Promise.all([browser?.close(), server?.stop()]);
-});
+after(stopAll);
 
 interface Owned {
   readonly key: SecretKey;

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { Browser } from "playwright-core";
 import { go, look, startBrowser } from "./harness/browser.js";
+import { stopAll } from "./harness/end.js";
 import { button, editor, type OpenOptions, openScripts, shows, type } from "./harness/scripts.js";
 import { ConsoleServer, eventually } from "./harness/server.js";
 
@@ -13,9 +14,7 @@ let server: ConsoleServer;
 before(async () => {
   [browser, server] = await Promise.all([startBrowser(), ConsoleServer.start()]);
 });
-after(async () => {
-  await Promise.all([browser?.close(), server?.stop()]);
-});
+after(stopAll);
 
 const open = (sources?: Record<string, string>, options?: OpenOptions) =>
   openScripts([browser, server], sources, options);

@@ -7,6 +7,7 @@ import { gunzipSync, gzipSync } from "node:zlib";
 import { SecretKey } from "@circled/client/keys";
 import type { Browser } from "playwright-core";
 import { go, look, Profile, startBrowser } from "./harness/browser.js";
+import { stopAll } from "./harness/end.js";
 import { ConsoleServer } from "./harness/server.js";
 
 /** The most that is loaded first, compressed, in bytes. */
@@ -18,9 +19,7 @@ let server: ConsoleServer;
 before(async () => {
   [browser, server] = await Promise.all([startBrowser(), ConsoleServer.start()]);
 });
-after(async () => {
-  await Promise.all([browser?.close(), server?.stop()]);
-});
+after(stopAll);
 
 const files = readFileSync("files.txt", "utf8").trim().split("\n");
 

@@ -6,6 +6,7 @@ import type { Circle } from "@circled/client";
 import { SecretKey } from "@circled/client/keys";
 import type { Browser, Page } from "playwright-core";
 import { go, look, Profile, startBrowser } from "./harness/browser.js";
+import { stopAll } from "./harness/end.js";
 import { ConsoleServer, eventually } from "./harness/server.js";
 
 let browser: Browser;
@@ -16,9 +17,7 @@ before(async () => {
   const settings = "[dispatch.durable]\nmax_tries = 1\n";
   [browser, server] = await Promise.all([startBrowser(), ConsoleServer.start({ settings })]);
 });
-after(async () => {
-  await Promise.all([browser?.close(), server?.stop()]);
-});
+after(stopAll);
 
 /** A circle of its own, with its owner at the page and as a program. */
 interface Owned {

@@ -6,6 +6,7 @@ import type { Circle } from "@circled/client";
 import { SecretKey } from "@circled/client/keys";
 import type { Browser, Page } from "playwright-core";
 import { go, look, Profile, startBrowser } from "./harness/browser.js";
+import { stopAll } from "./harness/end.js";
 import { ConsoleServer } from "./harness/server.js";
 
 const HOSTILE = '<b onclick="alert(1)">\u0007\u202eevil';
@@ -29,7 +30,7 @@ before(async () => {
 after(async () => {
   const profiles = await Promise.all(pages.values());
   const closed = await Promise.allSettled(profiles.map(([, profile]) => profile.close()));
-  await Promise.all([browser?.close(), server?.stop()]);
+  await stopAll();
   for (const one of closed) if (one.status === "rejected") throw one.reason;
 });
 

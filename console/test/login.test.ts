@@ -6,6 +6,7 @@ import { after, before, test } from "node:test";
 import { SecretKey } from "@circled/client/keys";
 import type { Browser, Page, WebSocket } from "playwright-core";
 import { go, look, Profile, startBrowser } from "./harness/browser.js";
+import { stopAll } from "./harness/end.js";
 import { ConsoleServer, eventually } from "./harness/server.js";
 
 let browser: Browser;
@@ -14,9 +15,7 @@ let server: ConsoleServer;
 before(async () => {
   [browser, server] = await Promise.all([startBrowser(), ConsoleServer.start()]);
 });
-after(async () => {
-  await Promise.all([browser?.close(), server?.stop()]);
-});
+after(stopAll);
 
 const hex = (key: SecretKey): `0x${string}` => `0x${key.revealHex()}`;
 const isConnected = (page: Page) => page.getByText("Connected", { exact: true }).waitFor();

@@ -6,6 +6,7 @@ import { keySigner, SecretKey } from "@circled/client/keys";
 import { deviceSigner } from "@circled/client/signers";
 import type { Browser, Page } from "playwright-core";
 import { go, look, Profile, startBrowser } from "./harness/browser.js";
+import { stopAll } from "./harness/end.js";
 import { ConsoleServer, eventually } from "./harness/server.js";
 
 /** A member by the settings. */
@@ -20,9 +21,7 @@ before(async () => {
   const settings = `[circles]\nopen = true\n[[circle]]\nkey = "${key.pubkey}"\nmembers = ["${fixed}"]`;
   [browser, server] = await Promise.all([startBrowser(), ConsoleServer.start({ settings })]);
 });
-after(async () => {
-  await Promise.all([browser?.close(), server?.stop()]);
-});
+after(stopAll);
 
 const button = (page: Page, name: string | RegExp) => page.getByRole("button", { name, exact: true });
 const people = (page: Page) => page.getByRole("grid", { name: "Members" });

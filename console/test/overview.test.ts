@@ -5,6 +5,7 @@ import { after, before, test } from "node:test";
 import { SecretKey } from "@circled/client/keys";
 import type { Browser } from "playwright-core";
 import { look, Profile, startBrowser } from "./harness/browser.js";
+import { stopAll } from "./harness/end.js";
 import { ConsoleServer, eventually } from "./harness/server.js";
 
 let browser: Browser;
@@ -14,9 +15,7 @@ before(async () => {
   const settings = "[dispatch.durable]\nmax_tries = 1\n";
   [browser, server] = await Promise.all([startBrowser(), ConsoleServer.start({ settings })]);
 });
-after(async () => {
-  await Promise.all([browser?.close(), server?.stop()]);
-});
+after(stopAll);
 
 test("an empty circle says what to do first, until it is done", async () => {
   const key = SecretKey.generate();

@@ -5,6 +5,7 @@ import { after, before, test } from "node:test";
 import { SecretKey } from "@circled/client/keys";
 import type { Browser } from "playwright-core";
 import { go, look, Profile, startBrowser } from "./harness/browser.js";
+import { stopAll } from "./harness/end.js";
 import { button, editor, type OpenOptions, openScripts, shows, type } from "./harness/scripts.js";
 import { ConsoleServer, eventually } from "./harness/server.js";
 
@@ -14,9 +15,7 @@ let server: ConsoleServer;
 before(async () => {
   [browser, server] = await Promise.all([startBrowser(), ConsoleServer.start()]);
 });
-after(async () => {
-  await Promise.all([browser?.close(), server?.stop()]);
-});
+after(stopAll);
 
 const open = (sources?: Record<string, string>, options?: OpenOptions) =>
   openScripts([browser, server], sources, options);

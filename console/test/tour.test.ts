@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { Browser } from "playwright-core";
 import { Profile, startBrowser } from "./harness/browser.js";
+import { stopAll } from "./harness/end.js";
 import { ConsoleServer, STRIPE_SECRET } from "./harness/server.js";
 
 let browser: Browser;
@@ -12,9 +13,7 @@ let server: ConsoleServer;
 before(async () => {
   [browser, server] = await Promise.all([startBrowser(), ConsoleServer.start()]);
 });
-after(async () => {
-  await Promise.all([browser?.close(), server?.stop()]);
-});
+after(stopAll);
 
 /** The field is `amount`. An event may run again, by itself and when it is redelivered: it is kept once. */
 const BROKEN = 'let paid = EVENT.payload.data.object.amout;\nstore.set("paid/" + EVENT.id, paid + 0);\n';

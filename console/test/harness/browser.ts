@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import type { SecretKey } from "@circled/client/keys";
 import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+import { stopAtEnd } from "./end.js";
 import type { ConsoleServer } from "./server.js";
 
 const ARGUMENTS = [
@@ -27,7 +28,8 @@ export async function startBrowser(): Promise<Browser> {
   const asRoot = process.getuid?.() === 0 ? ["--no-sandbox"] : [];
   const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
   assert.ok(existsSync(executablePath), `there is no ${executablePath}: .ci/node gets Chromium, or set CHROMIUM`);
-  return await chromium.launch({ executablePath, args: [...ARGUMENTS, ...asRoot] });
+  const launching = chromium.launch({ executablePath, args: [...ARGUMENTS, ...asRoot] });
+  return await stopAtEnd(launching, (browser) => browser.close());
 }
 
 /** A profile of the browser: storage of its own, and what has gone wrong in its pages. */

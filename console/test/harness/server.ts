@@ -12,6 +12,7 @@ import { type Circle, connect as connectTo, type Signer } from "@circled/client"
 import { keySigner, type SecretKey } from "@circled/client/keys";
 import { WebSocket } from "ws";
 import { startProxy } from "./dev.mjs";
+import { stopAtEnd } from "./end.js";
 
 /** The time that anything may take that isn't expected to take long. */
 export const PATIENCE = 10_000;
@@ -53,6 +54,12 @@ export interface ServerOptions {
   readonly settings?: string;
 }
 
+/** The servers that run. They don't outlive the tests, whatever ends those. */
+const running = new Set<ChildProcess>();
+process.on("exit", () => {
+  for (const child of running) child.kill("SIGKILL");
+});
+
 /** A running server. */
 export class ConsoleServer {
   readonly #folder = mkdtempSync(join(tmpdir(), "circled-console-"));
@@ -69,7 +76,11 @@ export class ConsoleServer {
     this.#prefix = prefix;
   }
 
-  static async start({ prefix = "", settings = "" }: ServerOptions = {}): Promise<ConsoleServer> {
+  static async start(options: ServerOptions = {}): Promise<ConsoleServer> {
+    return await stopAtEnd(ConsoleServer.#start(options), (server) => server.stop());
+  }
+
+  static async #start({ prefix = "", settings = "" }: ServerOptions): Promise<ConsoleServer> {
     const started = new ConsoleServer(await freePort(), await freePort(), prefix);
     const server = [
       "[server]",
@@ -124,6 +135,8 @@ export class ConsoleServer {
     const args = ["serve", "--config", join(this.#folder, "circled.toml")];
     const child = spawn(binary(), args, { stdio: ["ignore", "pipe", "pipe"], env });
     this.#child = child;
+    running.add(child);
+    child.on("exit", () => running.delete(child));
     let log = "";
     for (const output of [child.stdout, child.stderr]) {
       output.on("data", (text) => {
@@ -148,13 +161,13 @@ export class ConsoleServer {
     await once(child, "exit");
   }
 
-  /** Ends it, and removes its data. */
+  /** Ends it, and removes its data. The end of the test file does so, too. */
   async stop(): Promise<void> {
     for (const client of this.#clients) client.close();
     await this.kill();
     this.#proxy?.closeAllConnections();
     this.#proxy?.close();
-    rmSync(this.#folder, { recursive: true });
+    rmSync(this.#folder, { recursive: true, force: true });
   }
 }
 
