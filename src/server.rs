@@ -189,7 +189,6 @@ impl Server {
                 settings.server.public_url.clone(),
                 local,
                 settings.server.allowed_origins.clone(),
-                serves_console,
             ),
             registry: Registry::new(&settings.session, memory, connections),
             session: Arc::new(settings.session.clone()),
@@ -225,6 +224,13 @@ impl Server {
     pub fn console_url(&self) -> Option<String> {
         let has_console = self.state.serves_console && HAS_CONSOLE;
         has_console.then(|| format!("{}/console/", self.state.origins.own_page()))
+    }
+
+    /// Returns the origin of the web console, if its pages may not connect: `server.allowed_origins` lists others.
+    pub fn refused_console(&self) -> Option<String> {
+        let page = self.state.origins.own_page();
+        let is_refused = self.console_url().is_some() && !self.state.origins.admits(Some(&page));
+        is_refused.then_some(page)
     }
 
     /// Returns true if the settings want the web console, and this binary was built without its files.

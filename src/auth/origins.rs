@@ -12,22 +12,15 @@ pub struct Origins {
     public: Option<Origin>,
     port: u16,
     allowed: Vec<AllowedPage>,
-    admits_own: bool,
 }
 
 impl Origins {
     /// Creates the origins. `public` is `server.public_url`; without it, the server is known by the loopback names at
-    /// its own port alone. If no page is `allowed`, or the server has pages of its own, those of its own host are admitted.
-    pub fn new(
-        public: Option<Origin>,
-        listen: SocketAddr,
-        allowed: Vec<AllowedPage>,
-        has_pages: bool,
-    ) -> Self {
+    /// its own port alone. If no page is `allowed`, those of its own host are.
+    pub fn new(public: Option<Origin>, listen: SocketAddr, allowed: Vec<AllowedPage>) -> Self {
         Self {
             public,
             port: listen.port(),
-            admits_own: has_pages || allowed.is_empty(),
             allowed,
         }
     }
@@ -53,13 +46,9 @@ impl Origins {
     /// clients don't, and could send any value anyway.
     pub fn admits(&self, header: Option<&str>) -> bool {
         let Some(header) = header else { return true };
-        if self.allowed.iter().any(|page| page.is(header)) {
-            return true;
+        if !self.allowed.is_empty() {
+            return self.allowed.iter().any(|page| page.is(header));
         }
-        self.admits_own && self.is_own(header)
-    }
-
-    fn is_own(&self, header: &str) -> bool {
         let Ok(page) = header.parse::<Origin>() else {
             return false;
         };
@@ -90,7 +79,7 @@ mod tests {
     fn origins(public: &str, allowed: &[&str]) -> Origins {
         let public = (!public.is_empty()).then(|| public.parse().unwrap());
         let allowed = allowed.iter().map(|page| page.parse().unwrap()).collect();
-        Origins::new(public, "127.0.0.1:8080".parse().unwrap(), allowed, false)
+        Origins::new(public, "127.0.0.1:8080".parse().unwrap(), allowed)
     }
 
     #[test]
@@ -143,17 +132,6 @@ mod tests {
             !listed.admits(Some("https://circles.example.org")),
             "the list is the whole list"
         );
-        let with_pages = Origins {
-            admits_own: true,
-            ..listed
-        };
-        for (page, admitted) in [
-            ("https://circles.example.org", true),
-            ("https://app.example.org", true),
-            ("https://other.example.org", false),
-        ] {
-            assert_eq!(with_pages.admits(Some(page)), admitted, "{page}");
-        }
     }
 
     #[test]

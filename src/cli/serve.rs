@@ -76,6 +76,11 @@ impl Serve {
                 "this circled was built WITHOUT ITS WEB CONSOLE (server.console): to have it, run `make console`, and build circled again"
             );
         }
+        if let Some(page) = server.refused_console() {
+            tracing::warn!(
+                "the console's pages may not connect: add {page:?} to server.allowed_origins, or set server.console = false"
+            );
+        }
         if settings.circles.open {
             tracing::info!(open = true, "any key names a circle (circles.open)");
         }

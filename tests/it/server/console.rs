@@ -60,25 +60,29 @@ async fn the_setting_turns_it_off() {
     }
 }
 
+/// The list of pages is the whole list, also for the console's. The start says so.
 #[tokio::test]
-async fn its_own_pages_may_connect_beside_those_that_are_listed() {
+async fn its_pages_must_be_listed_like_all_others() {
     let app = "https://app.example";
-    for (console, status) in [(true, 101), (false, 403)] {
-        let server = TestServer::builder()
-            .toml(format!("[server]\nallowed_origins = [\"{app}\"]"))
-            .env("CIRCLED_SERVER__CONSOLE", console)
+    let own = "https://circles.example.org";
+    for (listed, status) in [(app.to_owned(), 403), (format!("{app}, {own}"), 101)] {
+        let mut server = TestServer::builder()
+            .env("CIRCLED_SERVER__PUBLIC_URL", "wss://circles.example.org")
+            .env("CIRCLED_SERVER__ALLOWED_ORIGINS", listed)
             .start()
             .await;
         let path = format!("/{}", circle());
-        let own = format!("http://{}", server.address);
-        let answer = server.upgrade(&path, &[("Origin", &own)]).await;
-        assert_eq!(answer.status, status, "console: {console}");
+        let answer = server.upgrade(&path, &[("Origin", own)]).await;
+        assert_eq!(answer.status, status);
         let answer = server.upgrade(&path, &[("Origin", app)]).await;
         assert_eq!(answer.status, 101);
-        let answer = server
-            .upgrade(&path, &[("Origin", "https://other.example")])
-            .await;
-        assert_eq!(answer.status, 403);
+        if status == 403 && server.get("/console/", &[]).await.status == 200 {
+            let warning = server.logged("that its pages may not connect", |line| {
+                let said = line["message"].as_str().unwrap_or_default();
+                said.contains("the console's pages may not connect") && said.contains(own)
+            });
+            warning.await;
+        }
     }
 }
 
