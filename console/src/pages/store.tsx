@@ -49,6 +49,10 @@ function Store({ session, isLive }: { session: Session; isLive: boolean }) {
     return new Tree(source, search, isFlat, isFlat ? [] : open);
   }, [circle, search, isLive]);
   useEffect(() => () => tree.close(), [tree]);
+  // The key of another address is shown in the tree, too.
+  useEffect(() => {
+    if (key && !isFlat) for (const above of groupsAbove(key)) tree.toggle(above, true);
+  }, [tree, key]);
   const kept = { q: search || undefined, in: group };
   const [leaving, setLeaving] = useState<() => void>();
   /** Does something that closes the key: at once, or once the user has given up what isn't saved. */
