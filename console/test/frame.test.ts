@@ -91,6 +91,39 @@ test("the keyboard goes everywhere: skip link, shortcuts, help, theme", async ()
   await profile.close();
 });
 
+test("all pages are loaded before they are opened; one that can't be comes once the connection is back", async () => {
+  const own = await ConsoleServer.start();
+  const key = SecretKey.generate();
+  const profile = await Profile.open(browser, own);
+  profile.expected = /Failed to load resource|WebSocket connection to/;
+  const page = await profile.context.newPage();
+  let isDown = true;
+  await page.route("**/members.js*", (asked) => (isDown ? asked.abort() : asked.continue()));
+  await profile.logIn(key.pubkey, key, { page });
+  await page.waitForFunction(() => {
+    const files = performance.getEntriesByType("resource").map(({ name }) => name.replace(/.*\/|\?.*/g, ""));
+    return ["store", "scripts", "live", "jobs", "deliveries", "api"].every((name) => files.includes(`${name}.js`));
+  });
+  await go(page, `#/${key.pubkey}/members`);
+  await page.getByText("This page couldn't be loaded: the server can't be reached").waitFor();
+  await look(page, "page-not-loaded");
+  await own.kill();
+  await page.getByText("It is tried again once the connection is back").waitFor();
+  // A list that can't be loaded doesn't look as if it were complete.
+  await page.evaluate((circle) => {
+    sessionStorage.setItem(`circled-console:/console/:text:${circle}:draft:mine`, "1");
+  }, key.pubkey);
+  await go(page, `#/${key.pubkey}/scripts`);
+  await page.getByText("mine").waitFor();
+  await page.getByText("These are only the texts that aren't saved").waitFor();
+  await go(page, `#/${key.pubkey}/members`);
+  isDown = false;
+  await own.restart();
+  await page.getByRole("heading", { name: "Members (0)" }).waitFor();
+  await profile.close();
+  await own.stop();
+});
+
 test("the focus stays in a list when a row is opened, and Escape closes it", async () => {
   const key = SecretKey.generate();
   const circle = await server.connect(key.pubkey, key);

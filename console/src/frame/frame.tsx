@@ -3,14 +3,14 @@ import { href, route } from "../router.js";
 import type { Session } from "../session.js";
 import { ErrorBoundary } from "../ui/boundary.js";
 import { Button } from "../ui/button.js";
-import { ErrorNote } from "../ui/error.js";
 import { Icon } from "../ui/icon.js";
 import { shortKey } from "../ui/key.js";
+import { Page } from "../ui/panel.js";
 import { Account } from "./account.js";
 import { Banner, ConnectionState } from "./connection.js";
 import { Help } from "./help.js";
 import { LogOutDialog } from "./log-out.js";
-import { loaded, loadPage, PAGES, type PageName } from "./pages.js";
+import { loaded, loadPage, PAGES, type PageName, preloadPages } from "./pages.js";
 import { CircleSwitcher } from "./switcher.js";
 
 const NAMES = Object.keys(PAGES) as PageName[];
@@ -30,6 +30,13 @@ export function Frame({ session, page }: { session: Session; page: PageName }) {
     if (shown.current !== page || document.activeElement === document.body) main.current?.focus();
     shown.current = page;
   }, [place]);
+  const phase = session.phase.value;
+  useEffect(() => {
+    if (phase !== "ready") return;
+    // It may have failed while the server was down.
+    void loadPage(shown.current);
+    return preloadPages();
+  }, [phase]);
   // At once: the key may come before the next frame is drawn.
   useLayoutEffect(() => {
     if (!isOpen) return;
@@ -37,7 +44,7 @@ export function Frame({ session, page }: { session: Session; page: PageName }) {
     addEventListener("keydown", onKey);
     return () => removeEventListener("keydown", onKey);
   }, [isOpen]);
-  const { Page, error } = loaded.value[page] ?? {};
+  const { Page: Shown, error } = loaded.value[page] ?? {};
   return (
     <div class="frame">
       <button type="button" class="skip" onClick={() => main.current?.focus()}>
@@ -78,14 +85,19 @@ export function Frame({ session, page }: { session: Session; page: PageName }) {
       <main class="main" id="main" tabIndex={-1} ref={main}>
         <Banner session={session} />
         <ErrorBoundary place={place}>
-          {Page && <Page key={page} session={session} />}
+          {Shown && <Shown key={page} session={session} />}
           {error !== undefined && (
-            <div class="table-empty stack">
-              <ErrorNote error={error} />
-              <div>
-                <Button onClick={() => location.reload()}>Load the page again</Button>
+            <Page title={PAGES[page].title}>
+              <div class="stack">
+                <div class="error-note" role="alert">
+                  <strong>This page couldn't be loaded: the server can't be reached</strong>
+                  {phase !== "ready" && <span>It is tried again once the connection is back.</span>}
+                </div>
+                <div>
+                  <Button onClick={() => loadPage(page)}>Try again</Button>
+                </div>
               </div>
-            </div>
+            </Page>
           )}
         </ErrorBoundary>
       </main>

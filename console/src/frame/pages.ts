@@ -25,7 +25,12 @@ export function pageOf(name: string): PageName {
   return Object.hasOwn(PAGES, name) ? (name as PageName) : "overview";
 }
 
-const load = (name: PageName) => import(new URL(`./${name}.js`, import.meta.url).href);
+/** How many times the loading of a page has failed. Browsers remember that a file wasn't there: then its address is another one. */
+const failures = new Map<PageName, number>();
+const load = (name: PageName) => {
+  const times = failures.get(name);
+  return import(new URL(`./${name}.js${times ? `?${times}` : ""}`, import.meta.url).href);
+};
 const LOADERS: Record<PageName, () => Promise<PageComponent>> = {
   overview: async () => OverviewPage,
   store: async () => ((await load("store")) as typeof import("../pages/store.js")).StorePage,
@@ -45,7 +50,7 @@ export const loaded = signal<{
 });
 const underWay = new Set<PageName>();
 
-/** Loads a page, once. After an error, again. */
+/** Loads a page, once. After an error, again, where it is asked for again. */
 export async function loadPage(name: PageName): Promise<void> {
   if (underWay.has(name) || loaded.peek()[name]?.Page) return;
   underWay.add(name);
@@ -53,8 +58,27 @@ export async function loadPage(name: PageName): Promise<void> {
     const Page = await LOADERS[name]();
     loaded.value = { ...loaded.peek(), [name]: { Page } };
   } catch (error) {
+    failures.set(name, (failures.get(name) ?? 0) + 1);
     loaded.value = { ...loaded.peek(), [name]: { error } };
   } finally {
     underWay.delete(name);
   }
+}
+
+const whenIdle = globalThis.requestIdleCallback ?? ((next: () => void) => setTimeout(next, 200));
+
+/** Loads all pages, one after the other, when the browser has nothing to do: they are there if the server is down later. Returns what ends that. */
+export function preloadPages(): () => void {
+  const names = (Object.keys(PAGES) as PageName[]).filter((name) => !loaded.peek()[name]?.Page);
+  let isOver = false;
+  const next = async () => {
+    const name = names.shift();
+    if (!name || isOver) return;
+    await loadPage(name);
+    whenIdle(next);
+  };
+  whenIdle(next);
+  return () => {
+    isOver = true;
+  };
 }

@@ -61,53 +61,56 @@ export function MemberList({ session }: { session: Session }) {
         {all.length > 8 && (
           <SearchInput value={search} onInput={(q) => setQuery({ q: q || undefined })} placeholder="Search keys" />
         )}
-        <div class="people">
-          <VirtualTable<Row>
-            label="Members"
-            rows={rows}
-            rowKey={({ pubkey }) => pubkey}
-            empty={`No key has “${search}” in it.`}
-            columns={[
-              {
-                title: "Key",
-                width: "152px",
-                cell: ({ pubkey }) => <Key pubkey={pubkey} />,
-              },
-              {
-                title: "Role",
-                width: "minmax(0, 3fr)",
-                cell: (row) => (
-                  <>
-                    <Role row={row} /> {row.pubkey === me.pubkey && <Badge>you</Badge>}
-                  </>
-                ),
-              },
-              {
-                title: "Added",
-                width: "88px",
-                hideNarrow: true,
-                cell: (row) => row.kind === "member" && <Time at={row.member.added_at} />,
-              },
-              {
-                title: "Change",
-                width: "80px",
-                align: "end",
-                cell: ({ kind, pubkey }) =>
-                  kind === "member" && (
-                    <Button
-                      small
-                      kind="quiet"
-                      label={`Remove ${shortKey(pubkey)}`}
-                      why={whyNot(session, "owner")}
-                      onClick={() => remove(session, pubkey, reload)}
-                    >
-                      Remove…
-                    </Button>
+        {!value && <p class="muted">{error ? "The members couldn't be loaded." : "Loading…"}</p>}
+        {value && (
+          <div class="people">
+            <VirtualTable<Row>
+              label="Members"
+              rows={rows}
+              rowKey={({ pubkey }) => pubkey}
+              empty={`No key has “${search}” in it.`}
+              columns={[
+                {
+                  title: "Key",
+                  width: "152px",
+                  cell: ({ pubkey }) => <Key pubkey={pubkey} />,
+                },
+                {
+                  title: "Role",
+                  width: "minmax(0, 3fr)",
+                  cell: (row) => (
+                    <>
+                      <Role row={row} /> {row.pubkey === me.pubkey && <Badge>you</Badge>}
+                    </>
                   ),
-              },
-            ]}
-          />
-        </div>
+                },
+                {
+                  title: "Added",
+                  width: "88px",
+                  hideNarrow: true,
+                  cell: (row) => row.kind === "member" && <Time at={row.member.added_at} />,
+                },
+                {
+                  title: "Change",
+                  width: "80px",
+                  align: "end",
+                  cell: ({ kind, pubkey }) =>
+                    kind === "member" && (
+                      <Button
+                        small
+                        kind="quiet"
+                        label={`Remove ${shortKey(pubkey)}`}
+                        why={whyNot(session, "owner")}
+                        onClick={() => remove(session, pubkey, reload)}
+                      >
+                        Remove…
+                      </Button>
+                    ),
+                },
+              ]}
+            />
+          </div>
+        )}
         {value && !hasMembers && (
           <p class="hint">
             Nobody but the owner yet. Ask people for their public key: the console shows it on this page, under “You”,

@@ -79,12 +79,20 @@ export function ScriptList({ session }: { session: Session }) {
         <SearchInput value={search} onInput={(q) => setQuery({ q: q || undefined })} placeholder="Search scripts" />
       </div>
       <ErrorNote error={error} />
+      {!value && rows.length > 0 && (
+        <p class="muted" role="status">
+          These are only the texts that aren't saved: the circle's scripts{" "}
+          {error ? "couldn't be loaded" : "are loading…"}
+        </p>
+      )}
       <VirtualTable<Row>
         label="Scripts"
         rows={rows}
         rowKey={({ name }) => name}
         onOpen={({ name }) => navigate("scripts", [name])}
-        empty={value ? `No script has “${search}” in its name.` : "Loading…"}
+        empty={
+          value ? `No script has “${search}” in its name.` : error ? "The scripts couldn't be loaded." : "Loading…"
+        }
         columns={[
           {
             title: "Name",
