@@ -127,6 +127,7 @@ test("who logs out leaves no text behind, and no ARGS", async () => {
   const kept = () => page.evaluate(() => JSON.stringify({ ...sessionStorage }));
   assert.match(await kept(), /2 \/\/ mine/);
   await button(page, "Log out").click();
+  await page.getByRole("dialog", { name: "Log out?" }).getByRole("button", { name: "Log out", exact: true }).click();
   await page.getByRole("heading", { name: "Open a circle" }).waitFor();
   assert.doesNotMatch(await kept(), /mine/);
   page.on("dialog", () => profile.faults.push("leaving asks"));
