@@ -89,6 +89,11 @@ test("the owner sends a first webhook from the page, and sees what has come", as
   await sendTest(page, SECRET);
   await answer(page).getByText("The script has ended well.").waitFor();
   await row(page, "payment_intent.succeeded").getByText("finished").waitFor();
+  assert.deepEqual(
+    await page.getByLabel("Provider", { exact: true }).first().locator("option").allTextContents(),
+    ["Every provider", "stripe"],
+    "only what comes is offered",
+  );
   await look(page, "deliveries-test");
   await form(page).getByRole("button", { name: "Send", exact: true }).click();
   await answer(page).getByText("duplicate").waitFor();
@@ -145,6 +150,9 @@ test("a dead delivery leads to its script, and runs again once that is mended", 
   await circle.putScript({ name: "on_github", source: "EVENT.payload.ref" });
   await detail(page).getByText("It was changed since.").waitFor();
   await detail(page).getByRole("button", { name: "Redeliver" }).click();
+  const message = page.locator(".toast", { hasText: "It runs once more" });
+  const [toast, main] = await Promise.all([message.boundingBox(), page.getByRole("main").boundingBox()]);
+  assert.ok(toast && main && toast.x + toast.width <= main.x, "the message hides nothing of the page");
   await detail(page).getByText("finished").waitFor();
   await detail(page).getByRole("region", { name: "Value" }).getByText('"main"').waitFor();
   await row(page, "finished").waitFor();
@@ -306,5 +314,28 @@ test("a member who may manage redelivers, but doesn't see payloads", async () =>
   await eventually("the second job", async () => (await owner.listDeliveries()).deliveries.length === 2);
   await eventually("its row", async () => (await table(page).getByRole("row").count()) === 3);
   await look(page, "deliveries-manager");
+  await profile.close();
+});
+
+test("a narrow screen shows a type in full, and a failure isn't green", async () => {
+  const { circle, profile, page } = await owned("deliveries/test?provider=stripe");
+  await circle.putScript({ name: "on_stripe", source: "throw 1" });
+  await sendTest(page, SECRET);
+  await answer(page).getByText("failed", { exact: true }).waitFor();
+  const border = () => answer(page).evaluate((element) => getComputedStyle(element).borderTopColor);
+  const danger = await answer(page)
+    .locator(".status")
+    .evaluate((element) => getComputedStyle(element).color);
+  assert.equal(await border(), danger);
+  await page.setViewportSize({ width: 390, height: 780 });
+  await go(page, `#/${circle.publicKey}/deliveries`);
+  const cell = row(page, "payment_intent.succeeded").getByRole("gridcell").nth(1);
+  await cell.waitFor();
+  const [seen, whole, width] = await cell.evaluate((element) => {
+    const text = element.querySelector("bdi")?.getBoundingClientRect();
+    return [element.getBoundingClientRect().bottom, text?.bottom ?? 0, element.scrollWidth - element.clientWidth];
+  });
+  assert.ok(whole <= seen + 1 && width <= 0, `the text ends at ${whole}, the cell at ${seen}, and ${width} are hidden`);
+  await look(page, "deliveries-list");
   await profile.close();
 });

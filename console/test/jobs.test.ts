@@ -90,6 +90,8 @@ test("a dead job says where its script has failed, and runs again once that is m
   assert.equal(await place.getAttribute("href"), `#/${key.pubkey}/scripts/lib%2Fhalf?${version}`);
   await detail(page).getByText("x / y").waitFor();
   await detail(page).getByText("half of 84").waitFor();
+  const mend = detail(page).getByRole("link", { name: "Mend lib/half at line 4" });
+  assert.equal(await mend.getAttribute("href"), await place.getAttribute("href"));
   await look(page, "jobs-dead");
   await circle.putScript({ name: "lib/half", source: "ARGS.x / 2" });
   await detail(page).getByRole("button", { name: "Retry with a version" }).click();

@@ -2,7 +2,7 @@
 
 import "./jobs.css";
 import type { Job, JobStatus } from "@circled/client";
-import { useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import { isLocked, UnlockButton } from "../frame/account.js";
 import { href, navigate, route, setQuery } from "../router.js";
 import { may, type Session, whyNot } from "../session.js";
@@ -15,13 +15,13 @@ import { VirtualTable } from "../ui/table.js";
 import { Text } from "../ui/text.js";
 import { Time } from "../ui/time.js";
 import { DeliveryDetail } from "./deliveries/detail.js";
-import { PRESETS } from "./deliveries/presets.js";
 import { RedeliverAll } from "./deliveries/redeliver-all.js";
 import { ChooseUrl } from "./deliveries/setup.js";
 import { TestWebhook } from "./deliveries/test.js";
 import { isDelivery, JobBadge, jobOf, providerOf, STATUSES, statusOf } from "./jobs/job.js";
 import { type JobList, useJobList } from "./jobs/list.js";
 import { ListNote } from "./jobs/note.js";
+import { useScriptNames } from "./jobs/script-names.js";
 
 interface Chosen {
   readonly provider: string | undefined;
@@ -93,7 +93,7 @@ export function DeliveriesPage({ session }: { session: Session }) {
         </>
       }
     >
-      {manage.ok && <Filters chosen={chosen} rows={rows} />}
+      {manage.ok && <Filters key={session.pk} session={session} chosen={chosen} rows={rows} />}
       <Split
         onClose={() => navigate("deliveries", [], kept)}
         list={
@@ -139,7 +139,7 @@ export function DeliveriesPage({ session }: { session: Session }) {
 
 const COLUMNS = [
   { title: "Status", width: "96px", cell: (job: Job) => <JobBadge status={job.status} /> },
-  { title: "Provider", width: "88px", cell: (job: Job) => <Text value={providerOf(job)} /> },
+  { title: "Provider", width: "88px", hideNarrow: true, cell: (job: Job) => <Text value={providerOf(job)} /> },
   {
     title: "Type",
     cell: (job: Job) => (job.event_type ? <Text value={job.event_type} /> : <span class="muted">none</span>),
@@ -156,9 +156,11 @@ const COLUMNS = [
 /** The columns beside an open delivery. */
 const BESIDE = COLUMNS.filter(({ title }) => title !== "Event" && title !== "Tries");
 
-function Filters({ chosen, rows }: { chosen: Chosen; rows: readonly Job[] }) {
-  const known = new Set(PRESETS.map(({ name }) => name));
+function Filters({ session, chosen, rows }: { session: Session; chosen: Chosen; rows: readonly Job[] }) {
+  // Those that have come, also before the list was filtered, and those that the circle has a script for.
+  const known = useRef(new Set<string>()).current;
   for (const job of rows.slice(0, 1000)) known.add(providerOf(job));
+  for (const name of useScriptNames(session)) if (name.startsWith("on_")) known.add(name.slice(3));
   if (chosen.provider) known.add(chosen.provider);
   return (
     <div class="toolbar" role="search" aria-label="Deliveries">

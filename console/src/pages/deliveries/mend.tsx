@@ -6,11 +6,11 @@ import { href, navigate } from "../../router.js";
 import { may, type Session, whyNot } from "../../session.js";
 import { Button } from "../../ui/button.js";
 import { Panel } from "../../ui/panel.js";
-import { Text, visible } from "../../ui/text.js";
+import { Text } from "../../ui/text.js";
 import { toast, toastError } from "../../ui/toast.js";
 import { useLive } from "../../ui/use-live.js";
 import { isOpen, providerOf } from "../jobs/job.js";
-import { scriptHref } from "../jobs/outcome.js";
+import { MendLink } from "../jobs/outcome.js";
 import { hookSource } from "../scripts/templates.js";
 
 /** Says which script ran for a delivery, leads to it, or makes one. */
@@ -54,11 +54,7 @@ export function Mend({ session, job }: { session: Session; job: Job }) {
             {job.error && next(job)}
             {isNewer && <strong> It was changed since.</strong>}
           </p>
-          <div>
-            <a class="button" href={scriptHref(job, job.error)}>
-              {`${job.error ? "Mend" : "Open"} ${visible(job.name)}${job.error?.line ? ` at line ${job.error.line}` : ""}`}
-            </a>
-          </div>
+          <MendLink job={job} />
         </div>
       ) : now ? (
         <p>

@@ -174,7 +174,7 @@ interface OutcomeProps {
 /** The words for the outcomes of an accepted webhook. */
 const OUTCOMES: Record<string, string> = {
   finished: "The script has ended well.",
-  failed: "The script has failed. It runs again by itself.",
+  failed: "The script has failed. It runs again by itself, with the version that it came with.",
   accepted: "The script has not ended yet. It continues.",
   duplicate: "The event came before, so nothing runs. “Another example” has a new id.",
 };
@@ -183,7 +183,7 @@ function Outcome({ session, answer, provider, preset }: OutcomeProps) {
   const { status, jobId, outcome, code, message, text } = answer;
   const isAccepted = status === 200;
   return (
-    <section class={isAccepted ? "answer ok" : "answer"} aria-label="The answer" role="status">
+    <section class={`answer ${outcome ?? ""}`} aria-label="The answer" role="status">
       <p class="row">
         <strong>{status}</strong>
         {outcome && (

@@ -4,7 +4,7 @@ import type { Job, JobInput } from "@circled/client";
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import { href, navigate, route } from "../../router.js";
-import type { Session } from "../../session.js";
+import { may, type Session } from "../../session.js";
 import { Button } from "../../ui/button.js";
 import { ErrorNote } from "../../ui/error.js";
 import { JsonView } from "../../ui/json.js";
@@ -14,7 +14,7 @@ import { useAsync } from "../../ui/use-query.js";
 import { JobActions } from "./actions.js";
 import { useJob } from "./follow.js";
 import { isDelivery, JobBadge, mayRetry, titleOf } from "./job.js";
-import { ErrorPanel, Logs, Value } from "./outcome.js";
+import { ErrorPanel, Logs, MendLink, Value } from "./outcome.js";
 import { JobFacts } from "./times.js";
 
 interface Props {
@@ -51,6 +51,7 @@ export function JobDetail({ session, id, listed, onChange }: Props) {
       {mayRetry(job) && <p class="muted small">Retry runs this job again, with the newest script; it stays one job.</p>}
       {error && <ErrorNote error={error} />}
       <ErrorPanel session={session} job={job} source={job.name ? undefined : (input?.script ?? undefined)} />
+      {job.error && may(session, "manage").ok && <MendLink job={job} />}
       <Value job={job} />
       <Logs job={job} />
       <Panel title="Facts">

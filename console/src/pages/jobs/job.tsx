@@ -43,7 +43,7 @@ export function titleOf(job: Job): string {
 
 const TONES = {
   dead: "danger",
-  failed: "warn",
+  failed: "danger",
   running: "info",
   pending: "info",
   finished: "ok",

@@ -7,7 +7,7 @@ import { may, type Session } from "../../session.js";
 import { CopyButton } from "../../ui/copy.js";
 import { JsonView } from "../../ui/json.js";
 import { Panel } from "../../ui/panel.js";
-import { Text } from "../../ui/text.js";
+import { Text, visible } from "../../ui/text.js";
 import { useAsync } from "../../ui/use-query.js";
 import { isDelivery } from "./job.js";
 
@@ -33,6 +33,19 @@ export function scriptHref(job: Job, error?: JobError | null): string {
     from: error ? `${isDelivery(job) ? "deliveries" : "jobs"}/${job.job_id}` : undefined,
   };
   return href("scripts", [job.name ?? ""], query);
+}
+
+/** The button that leads to the script of a failed job, at the line of its error. */
+export function MendLink({ job }: { job: Job }) {
+  if (!job.name) return null;
+  const { error } = job;
+  return (
+    <div>
+      <a class="button" href={scriptHref(job, error)}>
+        {`${error ? "Mend" : "Open"} ${visible(job.name)}${error?.line ? ` at line ${error.line}` : ""}`}
+      </a>
+    </div>
+  );
 }
 
 export function ErrorPanel({ session, job, source }: { session: Session; job: Job; source?: string | undefined }) {
