@@ -64,10 +64,12 @@ test("the owner submits a job here, and sees those of others come", async () => 
   await panel("Arguments").getByText("40").waitFor();
   await detail(page).locator("details").getByText('print("at it");').waitFor();
   await row(page, "finished").waitFor();
+  await page.getByText("1 job", { exact: true }).waitFor();
   const guest = await server.connect(key.pubkey, SecretKey.generate());
   await circle.putScript({ name: "later", source: "1" });
   const { job_id } = await guest.submitJob({ name: "later", run_at: new Date(Date.now() + 3_600_000).toISOString() });
   await row(page, "later").getByText("pending").waitFor();
+  await page.getByText("2 jobs", { exact: true }).waitFor();
   await row(page, "later").click();
   await detail(page).getByRole("button", { name: "Stop" }).click();
   await detail(page).getByText("cancelled").waitFor();
@@ -262,7 +264,7 @@ test("more jobs than a page has are a list that scrolls to its end", async () =>
     await page.keyboard.press("End");
     return await row(page, "oldest").count();
   });
-  await page.getByText("701", { exact: true }).waitFor();
+  await page.getByText("701 jobs", { exact: true }).waitFor();
   await page.keyboard.press("Enter");
   await detail(page).getByRole("heading", { name: "oldest" }).waitFor();
   await profile.close();
@@ -299,7 +301,7 @@ test("100,000 jobs are in the page only where they are seen", async () => {
     await page.keyboard.press("End");
     return await table(page).getByText("job-1", { exact: true }).count();
   });
-  await page.getByText("100,000", { exact: true }).waitFor();
+  await page.getByText("100,000 jobs", { exact: true }).waitFor();
   const most = await table(page).evaluate(async (element) => {
     let most = 0;
     for (let n = 0; n <= 50; n++) {

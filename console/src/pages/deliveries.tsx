@@ -110,6 +110,7 @@ export function DeliveriesPage({ session }: { session: Session }) {
                 empty={<NoDeliveries session={session} list={list} chosen={chosen} isTesting={opened === "test"} />}
               />
               <ListNote
+                noun="delivery"
                 session={session}
                 list={list}
                 stale={may(session, "owner").ok ? undefined : "only the owner is told of deliveries."}

@@ -104,7 +104,7 @@ export function JobsPage({ session }: { session: Session }) {
               onEnd={() => void list.more()}
               empty={<NoJobs session={session} list={list} chosen={chosen} />}
             />
-            <ListNote session={session} list={list} />
+            <ListNote noun="job" session={session} list={list} />
           </>
         }
         detail={

@@ -5,14 +5,18 @@ import { Button } from "../../ui/button.js";
 import { ErrorNote } from "../../ui/error.js";
 import type { JobList } from "./list.js";
 
+const PLURALS = { job: "jobs", delivery: "deliveries" };
+
 interface Props {
+  /** What one of them is: "job", "delivery". */
+  noun: "job" | "delivery";
   session: Session;
   list: JobList;
   /** Says why the list isn't live, if the session's permissions don't. */
   stale?: string | undefined;
 }
 
-export function ListNote({ session, list, stale }: Props) {
+export function ListNote({ noun, session, list, stale }: Props) {
   const { isLoading, isDone, error } = list.state.value;
   const count = list.rows.value.length;
   const live = may(session, "subscribe");
@@ -21,7 +25,11 @@ export function ListNote({ session, list, stale }: Props) {
   return (
     <div class="list-note">
       <span role="status">
-        {error ? null : isLoading ? "Loading…" : `${count.toLocaleString("en")}${isDone ? "" : " and more"}`}
+        {error
+          ? null
+          : isLoading
+            ? "Loading…"
+            : `${count.toLocaleString("en")} ${count === 1 ? noun : PLURALS[noun]}${isDone ? "" : " and more"}`}
       </span>
       {error && count > 0 && <ErrorNote error={error} />}
       {error && <Button onClick={() => void list.more()}>Try again</Button>}
