@@ -59,13 +59,9 @@ function Ask({ pubkey }: { pubkey: string }) {
     <Dialog title="Log out?" onClose={close}>
       <div class="stack">
         <p>
-          This browser keeps the key <code title={pubkey}>{shortKey(pubkey)}</code>. If you log out and it stays here,
-          one click opens the circle again, for anybody who uses this browser.
+          This browser keeps the key <code title={pubkey}>{shortKey(pubkey)}</code>: one click opens the circle again.
         </p>
-        <p>
-          If you have it forgotten, you need its file the next time. Nobody can log in by this key without the file, so
-          save it before.
-        </p>
+        <p>Once it is forgotten, nobody can log in by it without its file.</p>
         <div>
           <Button onClick={() => saveKeptKey(pubkey).catch(toastError)}>
             <Icon name="download" />

@@ -25,12 +25,9 @@ export function pageOf(name: string): PageName {
   return Object.hasOwn(PAGES, name) ? (name as PageName) : "overview";
 }
 
-/** How many times the loading of a page has failed. Browsers remember that a file wasn't there: then its address is another one. */
-const failures = new Map<PageName, number>();
-const load = (name: PageName) => {
-  const times = failures.get(name);
-  return import(new URL(`./${name}.js${times ? `?${times}` : ""}`, import.meta.url).href);
-};
+/** How many times a page couldn't be loaded. Browsers remember that a file wasn't there: then its address is another one. */
+let failures = 0;
+const load = (name: PageName) => import(new URL(`./${name}.js${failures ? `?${failures}` : ""}`, import.meta.url).href);
 const LOADERS: Record<PageName, () => Promise<PageComponent>> = {
   overview: async () => OverviewPage,
   store: async () => ((await load("store")) as typeof import("../pages/store.js")).StorePage,
@@ -58,7 +55,7 @@ export async function loadPage(name: PageName): Promise<void> {
     const Page = await LOADERS[name]();
     loaded.value = { ...loaded.peek(), [name]: { Page } };
   } catch (error) {
-    failures.set(name, (failures.get(name) ?? 0) + 1);
+    failures++;
     loaded.value = { ...loaded.peek(), [name]: { error } };
   } finally {
     underWay.delete(name);

@@ -21,7 +21,7 @@ function parseCircle(text: string): { pk?: string; wrong?: string } {
   if (!pk) return { wrong: "This is no circle's key: that has 66 hex digits, and begins with 02 or 03." };
   const host = /^(?:ws|http)s?:\/\/([^/?#\\]*)/i.exec(text)?.[1];
   if (host === undefined || host.toLowerCase() === location.host) return { pk };
-  return { wrong: `That circle is on another server, ${host}: open it in the console of that server.` };
+  return { wrong: `That circle is on another server, ${host}: open it there.` };
 }
 
 /** Asks for a circle, and for the way to log in there. */
@@ -58,7 +58,7 @@ export function OpenCircle({ circle, busy, run }: Running & { circle: string | u
       <h2 id="open">Open a circle</h2>
       <Field
         label="Circle"
-        hint="The circle's public key, or its address. Leave it empty to open your own circle by its owner's key file."
+        hint="The circle's public key, or its address. Without it, an owner's key file opens its circle."
         error={wrong}
       >
         <TextInput value={address} onInput={setAddress} mono placeholder="02…" />
