@@ -217,7 +217,7 @@ test("after a lost connection, the list goes on", async () => {
   const { key, circle, profile, page } = await owned("jobs");
   await circle.submitJob({ script: "1" });
   await row(page, "finished").waitFor();
-  profile.expected = /WebSocket|ERR_/;
+  profile.expected = /WebSocket|Failed to load|ERR_/;
   await server.kill();
   await page.getByText("Connected").waitFor({ state: "hidden" });
   await row(page, "finished").waitFor();

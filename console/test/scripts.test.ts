@@ -142,7 +142,7 @@ test("who logs out leaves no text behind, and no ARGS", async () => {
 
 test("of two who edit, one chooses; a text that isn't saved survives a reload and a lost connection", async () => {
   const { key, circle, profile, page } = await open({ shared: "1\n" }, { at: "scripts/shared", keep: true });
-  profile.expected = /WebSocket connection/;
+  profile.expected = /WebSocket connection|Failed to load resource/;
   await shows(page, "It compiles");
   await type(page, "2 // mine\n");
   await shows(page, "unsaved changes");
