@@ -118,6 +118,26 @@ test("versions are compared, run and put back; a rule is set; a script is delete
   await profile.close();
 });
 
+test("a new script may be emptied, and one that doesn't compile isn't saved, which is said", async () => {
+  const { circle, profile, page } = await open({}, { at: "scripts/-new?name=fresh" });
+  await page.getByRole("radio", { name: "Hello" }).check();
+  await button(page, "Open in the editor").click();
+  await shows(page, "not saved yet");
+  await type(page, "1");
+  await page.keyboard.press("Backspace");
+  await page.keyboard.insertText("let x = ");
+  await shows(page, "not saved yet");
+  await button(page, "Save").click();
+  await shows(page, "It isn't saved, because it doesn't compile");
+  assert.deepEqual((await circle.listScripts()).scripts, []);
+  await type(page, "40 + 2");
+  await button(page, "Save").click();
+  await shows(page, "saved");
+  await eventually("the script", async () => (await circle.listScripts()).scripts.length === 1);
+  assert.equal((await circle.getScript({ name: "fresh" })).source, "40 + 2");
+  await profile.close();
+});
+
 test("who logs out leaves no text behind, and no ARGS", async () => {
   const { key, profile, page } = await open({ shared: "1\n" }, { at: "scripts/shared", keep: true });
   await shows(page, "It compiles");
@@ -127,6 +147,7 @@ test("who logs out leaves no text behind, and no ARGS", async () => {
   const kept = () => page.evaluate(() => JSON.stringify({ ...sessionStorage }));
   assert.match(await kept(), /2 \/\/ mine/);
   await button(page, "Log out").click();
+  await shows(page, "Scripts that aren't saved are lost.");
   await page.getByRole("dialog", { name: "Log out?" }).getByRole("button", { name: "Log out", exact: true }).click();
   await page.getByRole("heading", { name: "Open a circle" }).waitFor();
   assert.doesNotMatch(await kept(), /mine/);

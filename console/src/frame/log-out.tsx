@@ -3,6 +3,7 @@ import { useEffect } from "preact/hooks";
 import { findKey, saveKeyFile } from "../login/key-store.js";
 import { forgetKeptKey, logOut } from "../login/login.js";
 import type { Session } from "../session.js";
+import { textNames } from "../tab-texts.js";
 import { Button } from "../ui/button.js";
 import { Dialog } from "../ui/dialog.js";
 import { Icon } from "../ui/icon.js";
@@ -15,7 +16,7 @@ export async function saveKeptKey(pubkey: string): Promise<void> {
   if (key) saveKeyFile(key);
 }
 
-/** True while it is asked what becomes of the key. */
+/** True while it is asked what becomes of the key, and of what isn't saved. */
 const isAsked = signal(false);
 
 const leave = () => logOut().catch(toastError);
@@ -25,10 +26,12 @@ function keptBy(session: Session): string | undefined {
   return (session.login === "kept" && session.me.pubkey) || undefined;
 }
 
-/** The button that logs out. Where this browser keeps the key, the dialog asks what becomes of that. */
+const hasDrafts = (session: Session) => textNames(session.pk).some((name) => name.startsWith("draft:"));
+
+/** The button that logs out. The dialog asks first, where this browser keeps the key, or a text that isn't saved. */
 export function LogOut({ session }: { session: Session }) {
   const onClick = () => {
-    if (keptBy(session)) isAsked.value = true;
+    if (keptBy(session) || hasDrafts(session)) isAsked.value = true;
     else void leave();
   };
   return (
@@ -39,40 +42,48 @@ export function LogOut({ session }: { session: Session }) {
   );
 }
 
-/** The dialog that asks what becomes of the key, once in the frame. */
+/** The dialog that asks, once in the frame. */
 export function LogOutDialog({ session }: { session: Session }) {
-  const pubkey = keptBy(session);
-  return isAsked.value && pubkey ? <Ask pubkey={pubkey} /> : null;
+  return isAsked.value ? <Ask session={session} /> : null;
 }
 
-function Ask({ pubkey }: { pubkey: string }) {
+function Ask({ session }: { session: Session }) {
+  const pubkey = keptBy(session);
   const close = () => {
     isAsked.value = false;
   };
   // The session may end elsewhere, too.
   useEffect(() => close, []);
-  const forget = async () => {
+  const forget = async (pubkey: string) => {
     await logOut();
     await forgetKeptKey(pubkey);
   };
   return (
     <Dialog title="Log out?" onClose={close}>
       <div class="stack">
-        <p>
-          This browser keeps the key <code title={pubkey}>{shortKey(pubkey)}</code>: one click opens the circle again.
-        </p>
-        <p>Once it is forgotten, nobody can log in by it without its file.</p>
-        <div>
-          <Button onClick={() => saveKeptKey(pubkey).catch(toastError)}>
-            <Icon name="download" />
-            Save the key as a file
-          </Button>
-        </div>
+        {hasDrafts(session) && <p>Scripts that aren't saved are lost.</p>}
+        {pubkey && (
+          <>
+            <p>
+              This browser keeps the key <code title={pubkey}>{shortKey(pubkey)}</code>: one click opens the circle
+              again.
+            </p>
+            <p>Once it is forgotten, only its file logs in.</p>
+            <div>
+              <Button onClick={() => saveKeptKey(pubkey).catch(toastError)}>
+                <Icon name="download" />
+                Save the key as a file
+              </Button>
+            </div>
+          </>
+        )}
         <div class="row end">
           <Button onClick={close}>Cancel</Button>
-          <Button kind="danger" onClick={() => forget().catch(toastError)}>
-            Log out and forget the key
-          </Button>
+          {pubkey && (
+            <Button kind="danger" onClick={() => forget(pubkey).catch(toastError)}>
+              Log out and forget the key
+            </Button>
+          )}
           <Button kind="primary" onClick={leave}>
             Log out
           </Button>

@@ -53,6 +53,12 @@ export function forgetCircle(pk: string): void {
   set(circles.peek().filter((one) => one.pk !== pk));
 }
 
+/** Notes that this browser doesn't keep a key any more: its circles take its file. */
+export function markForgotten(caller: string): void {
+  const isBy = (one: UsedCircle) => one.login === "kept" && one.caller === caller;
+  set(circles.peek().map((one) => (isBy(one) ? { ...one, login: "file" } : one)));
+}
+
 /** Notes that the user has logged out of a circle. */
 export function markOut(pk: string): void {
   set(circles.peek().map((one) => (one.pk === pk ? { ...one, out: true } : one)));

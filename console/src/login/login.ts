@@ -6,7 +6,7 @@ import { openCircle } from "../router.js";
 import { cancelOpening, circleUrl, type LoginKind, openSession, session, type Ways } from "../session.js";
 import { toast } from "../ui/toast.js";
 import { browserSigner, type Prompting } from "./browser-signer.js";
-import { circles, markOut, rememberCircle, type UsedCircle } from "./circles.js";
+import { circles, markForgotten, markOut, rememberCircle, type UsedCircle } from "./circles.js";
 import { findKey, forgetKey, keepKey, keptKeys } from "./key-store.js";
 import { endSessions } from "./tabs.js";
 
@@ -128,6 +128,7 @@ export async function logOut(): Promise<void> {
 
 /** Forgets a key that this browser keeps, and logs out whoever has logged in by it. */
 export async function forgetKeptKey(pubkey: string): Promise<void> {
+  markForgotten(pubkey);
   await forgetKey(pubkey);
   endSessions({ login: "kept", caller: pubkey });
 }

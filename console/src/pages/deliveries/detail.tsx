@@ -56,9 +56,7 @@ function Shown(props: Props & { job: Job | undefined; error?: Error | undefined;
         {error ? (
           <ErrorNote error={error} />
         ) : (
-          <p class="muted">
-            {onDone ? "Loading…" : "It isn't among the deliveries that are loaded. Scroll further down."}
-          </p>
+          <p class="muted">{onDone ? "Loading…" : "It isn't loaded yet: scroll down."}</p>
         )}
       </article>
     );

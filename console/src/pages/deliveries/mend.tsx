@@ -67,7 +67,7 @@ export function Mend({ session, job }: { session: Session; job: Job }) {
       ) : (
         <div class="stack tight">
           <p>
-            The circle has no script <code>{name}</code>, so the server's own ran. Write one to decide what happens.
+            The circle has no script <code>{name}</code>, so the server's own ran.
           </p>
           <div>
             <Button onClick={make} busy={busy} why={whyNot(session, "manage")}>

@@ -37,9 +37,7 @@ export function Payload({ session, id }: { session: Session; id: string }) {
     return (
       <Panel title="Payload">
         <div class="stack tight">
-          <p class="muted">
-            What the provider sent. It may have personal data in it, so it is fetched only if you ask.
-          </p>
+          <p class="muted">It may have personal data in it, so it is fetched only if you ask.</p>
           {Boolean(error) && <ErrorNote error={error} />}
           <div>
             <Button onClick={get} busy={busy} why={whyNot(session, "owner")}>

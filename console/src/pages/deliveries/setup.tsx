@@ -16,7 +16,7 @@ export function WebhookUrl({ session, provider }: { session: Session; provider: 
         <code>{url}</code>
         <CopyButton text={url} label="Copy the webhook URL" />
       </div>
-      {isLocal && <p class="muted small">Providers can't reach this machine by this address; a test from here can.</p>}
+      {isLocal && <p class="muted small">Providers can't reach this address; a test from here can.</p>}
     </div>
   );
 }
@@ -59,8 +59,7 @@ export function SecretHelp({ provider, preset }: { provider: string; preset: str
   return (
     <div class="stack tight">
       <p>
-        The server takes webhooks of a provider once it has its secret. Start it with the secret in the environment
-        variable <code>{name}</code>:
+        Start the server with the provider's secret in the environment variable <code>{name}</code>:
       </p>
       {isPlain && <Command text={command} label="Copy the command" />}
       {!IN_DEFAULTS.includes(provider) && (

@@ -87,9 +87,7 @@ function Form({ session, preset, onSent }: Props & { preset: Preset }) {
         <h2>Send a test webhook</h2>
         <CloseDetail page="deliveries" />
       </header>
-      <p class="muted">
-        Signed here, as the provider signs, and sent to this circle. Its script runs on it as on a real one.
-      </p>
+      <p class="muted">Signed here as the provider signs, and sent to this circle: its script runs.</p>
       <div class="two">
         <Field label="Provider">
           <Select
@@ -110,7 +108,7 @@ function Form({ session, preset, onSent }: Props & { preset: Preset }) {
         </Field>
       </div>
       <WebhookUrl session={session} provider={path} />
-      <Field label="Secret" hint={`${preset.secret} It stays in this page's memory, and isn't sent.`}>
+      <Field label="Secret" hint={`${preset.secret} It isn't sent or kept.`}>
         <TextInput type={isShown ? "text" : "password"} value={secret} onInput={setSecret} mono />
       </Field>
       <div class="row">

@@ -21,6 +21,8 @@ export class OpenScript {
   readonly isSaving = signal(false);
   /** True once the text, or what the circle has, isn't as it was when the script was opened. */
   readonly hasChanged = signal(false);
+  /** True once somebody has typed a script that the circle doesn't have, also if nothing is left of it. */
+  readonly isBegun = signal(false);
   /** True while somebody has to choose between the newest version and the text. */
   readonly hasConflict = signal(false);
 
@@ -53,6 +55,7 @@ export class OpenScript {
     this.error.value = undefined;
     if (!isFirst && script?.version !== this.newest.value?.version) this.hasChanged.value = true;
     this.newest.value = script;
+    if (script) this.isBegun.value = false;
     this.isLoaded.value = true;
     if (draft) {
       this.text.value = draft.text;
@@ -72,6 +75,7 @@ export class OpenScript {
     if (text === this.text.value) return;
     this.text.value = text;
     this.hasChanged.value = true;
+    if (!this.newest.value) this.isBegun.value = true;
     if (this.isDirty.value) keepDraft(this.#circle.publicKey, this.name, { text, base: this.base.value });
     else this.#onClean();
     this.check.check(text, true);
@@ -85,7 +89,7 @@ export class OpenScript {
     this.check.check(this.text.value, false);
   }
 
-  /** Saves the text. Returns the new version, or nothing if it has a fault, or somebody else has put another version. */
+  /** Saves the text. Returns the new version, or nothing if somebody else has put another version. Fails if it has a fault. */
   async save(): Promise<string | undefined> {
     if (this.isSaving.value) return;
     const source = this.text.value;
@@ -108,7 +112,7 @@ export class OpenScript {
       }
       if (!(error instanceof ExecutionError) || !error.data?.line) throw error;
       this.check.onFault(error);
-      return undefined;
+      throw new Error("it isn't saved, because it doesn't compile");
     } finally {
       this.isSaving.value = false;
     }

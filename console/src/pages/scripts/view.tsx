@@ -56,7 +56,7 @@ export function ScriptView({ session, name }: { session: Session; name: string }
       </Page>
     );
   }
-  if (script.isLoaded.value && !newest && !isDirty) {
+  if (script.isLoaded.value && !newest && !isDirty && !script.isBegun.value) {
     const create = (
       <Button kind="primary" why={cannotManage} onClick={() => location.assign(href("scripts", ["-new"], { name }))}>
         Make it
