@@ -156,7 +156,7 @@ impl Asset {
     fn is_known(&self, asked: &HeaderMap) -> bool {
         let strong = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
         let own = self.tag.to_str().map(strong).unwrap_or_default();
-        items(asked, &header::IF_NONE_MATCH).any(|tag| strong(tag) == own)
+        items(asked, &header::IF_NONE_MATCH).any(|tag| tag.trim() == "*" || strong(tag) == own)
     }
 }
 
@@ -175,8 +175,10 @@ impl File {
 fn takes_gzip(asked: &HeaderMap) -> bool {
     items(asked, &header::ACCEPT_ENCODING).any(|item| {
         let (name, weight) = item.split_once(';').unwrap_or((item, ""));
-        let weight = weight.trim().strip_prefix("q=");
-        let is_refused = weight.is_some_and(|weight| weight.trim().parse() == Ok(0.0));
+        let weight = weight.split_once('=');
+        let is_refused = weight.is_some_and(|(name, weight)| {
+            name.trim().eq_ignore_ascii_case("q") && weight.trim().parse() == Ok(0.0)
+        });
         name.trim().eq_ignore_ascii_case("gzip") && !is_refused
     })
 }
@@ -279,6 +281,7 @@ mod tests {
             ("br", false),
             ("gzip;q=0", false),
             ("gzip; q=0.000", false),
+            ("gzip;Q=0", false),
             ("identity", false),
         ] {
             let answer = get("/console/", &[("accept-encoding", accepts)]).await;
@@ -300,6 +303,7 @@ mod tests {
             (tag.clone(), true),
             (strong, true),
             (format!("\"a\", {tag}"), true),
+            ("*".to_owned(), true),
             (other, false),
             ("\"a\"".to_owned(), false),
         ] {
