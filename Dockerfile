@@ -20,7 +20,7 @@ COPY src ./src
 COPY console/files.txt ./console/
 COPY --from=console /src/console/dist ./console/dist
 # No image is without its web console.
-ENV CIRCLED_REQUIRE_CONSOLE=1
+ENV REQUIRE_CONSOLE=1
 RUN cargo build --release --locked --bin circled && strip target/release/circled
 
 FROM debian:bookworm-slim

@@ -10,7 +10,7 @@ const FILES: &str = include_str!("console/files.txt");
 const FOLDER: &str = "console/dist";
 
 /// The variable that has a build without a console fail.
-const REQUIRED: &str = "CIRCLED_REQUIRE_CONSOLE";
+const REQUIRED: &str = "REQUIRE_CONSOLE";
 
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");
