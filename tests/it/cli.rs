@@ -10,7 +10,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     os::unix::fs::PermissionsExt,
     path::PathBuf,
-    process::{Command, Output, Stdio},
+    process::{Output, Stdio},
 };
 
 use circled_protocol::Challenge;
@@ -19,7 +19,10 @@ use tokio_tungstenite::tungstenite::{Message, accept};
 
 use tempfile::TempDir;
 
-use crate::harness::server::{PATIENCE, TestServer, key};
+use crate::harness::{
+    command::circled_command,
+    server::{PATIENCE, TestServer, key},
+};
 
 /// Creates a file in a folder that is deleted when it is dropped.
 fn file(name: &str, text: &str) -> (TempDir, PathBuf) {
@@ -30,7 +33,7 @@ fn file(name: &str, text: &str) -> (TempDir, PathBuf) {
 }
 
 fn circled(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_circled"))
+    circled_command()
         .args(args)
         .stdin(Stdio::null())
         .output()
@@ -75,7 +78,7 @@ fn keygen_writes_a_key_that_only_its_owner_reads() {
 #[test]
 fn keygen_prints_no_secret_and_makes_no_file_named_like_an_option() {
     let dir = tempfile::tempdir().unwrap();
-    let made = Command::new(env!("CARGO_BIN_EXE_circled"))
+    let made = circled_command()
         .args(["keygen", "-"])
         .current_dir(dir.path())
         .output()
@@ -126,7 +129,7 @@ fn a_secret_in_the_wrong_place_is_not_shown() {
         ),
     ];
     for (arguments, code, expected) in commands {
-        let ran = Command::new(env!("CARGO_BIN_EXE_circled"))
+        let ran = circled_command()
             .args(*arguments)
             .current_dir(dir.path())
             .stdin(Stdio::null())
@@ -161,7 +164,7 @@ fn config_check_tells_every_mistake() {
         "[session]\nmax_bach = 3\nping_interval = \"soon\"\n",
     );
     let path = path.to_str().unwrap();
-    let checked = Command::new(env!("CARGO_BIN_EXE_circled"))
+    let checked = circled_command()
         .args(["config", "check", "--config", path])
         .env("CIRCLED_SERVER__LISTEN", "nowhere")
         .output()
@@ -186,7 +189,7 @@ fn config_show_says_where_each_setting_comes_from() {
         &format!("[session]\nmax_batch = 3\n[[circle]]\nkey = \"{circle}\"\n"),
     );
     let path = path.to_str().unwrap();
-    let shown = Command::new(env!("CARGO_BIN_EXE_circled"))
+    let shown = circled_command()
         .args(["config", "show", "--config", path])
         .env("CIRCLED_SESSION__MAX_IN_FLIGHT", "5")
         .output()
@@ -216,7 +219,7 @@ fn a_port_in_use_is_told_with_its_setting() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let folder = tempfile::tempdir().unwrap();
-    let served = Command::new(env!("CARGO_BIN_EXE_circled"))
+    let served = circled_command()
         .arg("serve")
         .current_dir(folder.path())
         .env("CIRCLED_SERVER__LISTEN", &address)
@@ -238,7 +241,7 @@ async fn health_is_an_exit_code() {
     let server = TestServer::start().await;
     let admin = server.admin_address().unwrap().to_string();
     let health = |address: &str| {
-        Command::new(env!("CARGO_BIN_EXE_circled"))
+        circled_command()
             .arg("health")
             .env("CIRCLED_SERVER__ADMIN_LISTEN", address)
             .output()
@@ -263,7 +266,7 @@ fn play(server: &TestServer, args: &[&str], stdin: &str) -> Output {
     let (_dir, path) = file("me.key", &key(1).to_hex());
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     let url = server.url(key(2).public());
-    let mut child = Command::new(env!("CARGO_BIN_EXE_circled"))
+    let mut child = circled_command()
         .args(["play", &url, "--key", path.to_str().unwrap()])
         .args(args)
         .stdin(Stdio::piped())
@@ -489,7 +492,7 @@ async fn play_is_quiet_when_nobody_reads_on() {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let played = Command::new(env!("CARGO_BIN_EXE_circled"))
+    let played = circled_command()
         .args([
             "play",
             &server.url(key(2).public()),

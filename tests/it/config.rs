@@ -2,10 +2,12 @@
 
 use std::{
     io::Write,
-    process::{Command, Output, Stdio},
+    process::{Output, Stdio},
 };
 
 use tempfile::TempDir;
+
+use crate::harness::command::circled_command;
 
 const CIRCLE: &str = "024e3b81af9c2234cad09d679ce6035ed1392347ce64ce405f5dcd36228a25de6e";
 
@@ -14,7 +16,7 @@ fn config(what: &str, toml: &str, environment: &[(&str, &str)]) -> (Output, Stri
     let directory: TempDir = tempfile::tempdir().unwrap();
     let path = directory.path().join("circled.toml");
     std::fs::write(&path, toml).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_circled"))
+    let output = circled_command()
         .args(["config", what, "--config"])
         .arg(&path)
         .envs(environment.iter().copied())
@@ -123,7 +125,7 @@ level = "inof"
     );
     std::fs::write(&path, toml).unwrap();
     let said = |arguments: &[&str]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_circled"))
+        let output = circled_command()
             .args(arguments)
             .arg("--config")
             .arg(&path)
@@ -216,7 +218,7 @@ fn a_file_that_cannot_be_read_is_told_with_its_place() {
         "{said}"
     );
     for command in ["serve", "health"] {
-        let missing = Command::new(env!("CARGO_BIN_EXE_circled"))
+        let missing = circled_command()
             .args([command, "--config", "no/such/file.toml"])
             .output()
             .unwrap();
@@ -230,7 +232,7 @@ fn a_file_that_cannot_be_read_is_told_with_its_place() {
 #[test]
 fn a_file_that_has_no_end_is_read_up_to_a_bound() {
     let check = |file: &str| {
-        let output = Command::new(env!("CARGO_BIN_EXE_circled"))
+        let output = circled_command()
             .args(["config", "check", "--config", file])
             .stdin(Stdio::null())
             .output()
@@ -264,7 +266,7 @@ fn a_file_that_has_no_end_is_read_up_to_a_bound() {
 
 #[test]
 fn settings_may_come_through_a_pipe() {
-    let mut check = Command::new(env!("CARGO_BIN_EXE_circled"))
+    let mut check = circled_command()
         .args(["config", "check", "--config", "/dev/stdin"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -297,7 +299,7 @@ fn a_password_in_a_url_is_never_shown() {
         "redis://host:hunter2",
     ] {
         let environment = [("CIRCLED_DISPATCH__REDIS__URL", url)];
-        let served = Command::new(env!("CARGO_BIN_EXE_circled"))
+        let served = circled_command()
             .arg("serve")
             .envs(environment)
             .env("CIRCLED_DISPATCH__BACKEND", "redis")

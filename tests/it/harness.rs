@@ -2,6 +2,7 @@
 
 pub(crate) mod backend;
 pub(crate) mod calls;
+pub(crate) mod command;
 pub(crate) mod counting;
 pub(crate) mod devices;
 pub(crate) mod disk;

@@ -1,11 +1,6 @@
 //! Values come back as they were sent, whatever their keys, on every way through a circle.
 
-use std::{
-    fs::Permissions,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{fs::Permissions, os::unix::fs::PermissionsExt, path::Path, process::Stdio};
 
 use circled_client::{Client, Notice, Options};
 use circled_json::Json;
@@ -23,6 +18,7 @@ use serde_json::{Map, Value, json};
 
 use crate::harness::{
     backend::on_both,
+    command::circled_command,
     server::{TestServer, Ws, circle, eventually, key, within},
     webhooks::{Webhook, scripted, taking_stripes},
 };
@@ -236,7 +232,7 @@ async fn the_client_reads_what_comes_as_it_is() {
 
 /// Runs a command as the owner, and returns its output.
 fn run(folder: &Path, args: &[&str]) -> String {
-    let ran = Command::new(env!("CARGO_BIN_EXE_circled"))
+    let ran = circled_command()
         .args(args)
         .current_dir(folder)
         .stdin(Stdio::null())

@@ -15,7 +15,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::server::{PATIENCE, TestServer, circle, key};
+use crate::harness::{
+    command::{circled_command, without_settings},
+    server::{PATIENCE, TestServer, circle, key},
+};
 
 /// A user at a terminal, who has the owner's key and one of their own.
 struct Shell {
@@ -56,7 +59,7 @@ impl Shell {
     /// Builds a command line in which `URL` stands for the circle. Words are separated by spaces, except for the `last`
     /// ones.
     fn command(&self, line: &str, last: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_circled"));
+        let mut command = circled_command();
         command
             .args(line.split(' ').map(|word| match word {
                 "URL" => &self.url,
@@ -383,7 +386,7 @@ async fn a_server_may_be_dialled_by_another_name() {
 fn keygen_shows_a_public_key_again() {
     let folder = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| -> Ran {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_circled"));
+        let mut command = circled_command();
         command
             .arg("keygen")
             .args(arguments)
@@ -823,7 +826,7 @@ struct Terminal {
 impl Terminal {
     fn open(shell: &Shell, line: &str) -> Self {
         let line = line.replace("URL", &shell.url);
-        let mut child = Command::new("script")
+        let mut child = without_settings(Command::new("script"))
             .args([
                 "-qefc",
                 &format!("exec {} {line}", env!("CARGO_BIN_EXE_circled")),

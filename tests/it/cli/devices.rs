@@ -3,7 +3,7 @@
 use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Output, Stdio},
 };
 
 use serde_json::json;
@@ -11,12 +11,13 @@ use serde_json::json;
 use super::{file, text};
 use crate::harness::{
     calls::ok,
+    command::circled_command,
     server::{TestServer, circle, key},
 };
 
 /// Runs a command of a user whose config folder is this one.
 fn circled(config: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_circled"))
+    circled_command()
         .args(args)
         .env("XDG_CONFIG_HOME", config)
         .stdin(Stdio::null())

@@ -1,11 +1,10 @@
 //! `circled jobs` asks a gateway or a worker.
 
-use std::process::Command;
-
 use circled_protocol::JobId;
 use serde_json::Value;
 
 use crate::harness::{
+    command::circled_command,
     load::{delivery, session::ask},
     redis::{Fleet, RedisServer},
     server::{TestServer, eventually},
@@ -20,7 +19,7 @@ const SCRIPT: &str = r#"
 /// Returns the output of `circled jobs`.
 fn jobs(server: &TestServer, arguments: &[&str]) -> String {
     let admin = format!("http://{}", server.admin_address().unwrap());
-    let run = Command::new(env!("CARGO_BIN_EXE_circled"))
+    let run = circled_command()
         .arg("jobs")
         .args(arguments)
         .args(["--url", &admin])

@@ -1,21 +1,19 @@
 //! The command line for webhooks: sending them, and looking at their jobs.
 
-use std::{
-    path::Path,
-    process::{Command, Output},
-};
+use std::{path::Path, process::Output};
 
 use serde_json::Value;
 
 use crate::harness::{
     backend::on_both,
+    command::circled_command,
     server::key,
     webhooks::{SECRET, STUBBORN, Webhook, ask, event, scripted, taking_stripes, until},
 };
 
 /// Runs the command line with only these settings.
 fn circled(arguments: &[&str], settings: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_circled"));
+    let mut command = circled_command();
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("CIRCLED_") {
             command.env_remove(name);

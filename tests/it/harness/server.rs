@@ -23,7 +23,7 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use crate::harness::backend;
+use crate::harness::{backend, command::without_settings};
 
 pub(crate) use http::{Response, UPGRADE, post, send, try_post};
 pub(crate) use ws::{Answer, Received, Ws};
@@ -181,20 +181,15 @@ impl Builder {
         let binary = self.binary.as_deref().unwrap_or(this);
         let mut command = match self.open_files {
             Some(most) => {
-                let mut shell = Command::new("sh");
+                let mut shell = without_settings(Command::new("sh"));
                 shell.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\"")]);
                 shell.arg(binary);
                 shell
             }
-            None => Command::new(binary),
+            None => without_settings(Command::new(binary)),
         };
         command.arg(if self.worker { "worker" } else { "serve" });
         command.args(self.flags);
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("CIRCLED_") {
-                command.env_remove(name);
-            }
-        }
         let directory = tempfile::tempdir().unwrap();
         if let Some(text) = self.toml {
             let file = directory.path().join("circled.toml");

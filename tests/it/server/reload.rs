@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use crate::{
     harness::{
         backend::on_both,
+        command::circled_command,
         redis::RedisServer,
         server::{Builder, Received, TestServer, circle, eventually, key, within},
         webhooks::SECRET,
@@ -120,7 +121,7 @@ async fn sighup_does_not_end_a_server_that_is_starting() {
     for command in ["serve", "worker"] {
         let file = File::new("");
         file.has_no_end();
-        let mut server = std::process::Command::new(env!("CARGO_BIN_EXE_circled"))
+        let mut server = circled_command()
             .args([command, "--config"])
             .arg(&file.path)
             .stderr(std::process::Stdio::null())
