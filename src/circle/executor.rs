@@ -93,7 +93,7 @@ impl Executor {
     ) -> Option<Outcome> {
         if let Task::Procedure(procedure) = &job.task {
             // Compiling takes time and a large stack; long lists take time.
-            if procedure.source().is_some() || procedure.is_list() {
+            if procedure.is_long() || !procedure.sources().is_empty() {
                 return None;
             }
             let outcome = self.perform(procedure, job, transaction.as_mut()?);
@@ -134,14 +134,22 @@ impl Executor {
             // A script is compiled only if its caller may store it.
             admit_device(job, own)?;
             admit(job, own)?;
-            if let Some((name, source)) = procedure.source() {
-                for import in self.sandbox.examine(source, deadline, cancel)? {
-                    if name != Some(&*import.name) && !has_script(own, &import.name)? {
-                        return Err(import.is_missing().into());
-                    }
-                }
+            if let Some(reply) = replay(&self.access, job, own)? {
+                return Ok(reply);
             }
-            return self.perform(procedure, job, own);
+            for (name, source) in procedure.sources() {
+                let checked = self.check(procedure, source, own, deadline, cancel);
+                checked.map_err(|error| {
+                    let name = name.filter(|_| procedure.has_several());
+                    match name {
+                        Some(name) => error.in_script(name),
+                        None => error,
+                    }
+                })?;
+            }
+            let outcome = self.perform(procedure, job, own);
+            self.keep_reply(job, transaction, &outcome);
+            return outcome;
         }
         admit_device(job, own)?;
         if let Some(reply) = replay(&self.access, job, own)? {
@@ -160,6 +168,27 @@ impl Executor {
         self.keep_reply(job, transaction, &outcome);
         let outcome = with_effects(job, outcome, transaction.as_deref());
         queried(job, outcome, transaction)
+    }
+
+    /// Checks that a source which a procedure puts compiles, and that all that it imports is there.
+    fn check(
+        &self,
+        procedure: &Procedure,
+        source: &str,
+        transaction: &mut Transaction,
+        deadline: Option<Instant>,
+        cancel: &Arc<AtomicBool>,
+    ) -> Result<(), RunError> {
+        for import in self.sandbox.examine(source, deadline, cancel)? {
+            let is_there = match procedure.leaves(&import.name) {
+                Some(is_there) => is_there,
+                None => has_script(transaction, &import.name)?,
+            };
+            if !is_there {
+                return Err(import.is_missing().into());
+            }
+        }
+        Ok(())
     }
 
     /// Keeps the reply of a request that may be sent again.

@@ -4,6 +4,7 @@
 //! [`Transaction`] as the values of scripts: everything that a run reads of it is checked when the run is committed. A
 //! [`Procedure`] changes it; [`Executor`] runs procedures and scripts alike.
 
+mod deploy;
 mod devices;
 mod executor;
 mod guest_devices;

@@ -3,15 +3,17 @@
 use circled_protocol::{
     DeviceKey, Permission, PublicKey, Role, is_script_name,
     methods::{
-        AddDeviceKey, AddMember, Added, Deleted, DeviceRemoved, Devices, Members, PutScript,
-        Removed, ScriptChecked, Scripts,
+        AddDeviceKey, AddMember, Added, Deleted, DeployScripts, DeviceRemoved, Devices, Members,
+        PutScript, Removed, ScriptChecked, Scripts,
     },
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Caller, Settings, devices, job_spec::NeedsOwnKey, members, scripts, store_reads};
+use super::{
+    Caller, Settings, deploy, devices, job_spec::NeedsOwnKey, members, scripts, store_reads,
+};
 use crate::{script::RunError, store::Transaction};
 
 /// A change or read of a circle's members or scripts. It runs like a script: in a transaction, wherever jobs run.
@@ -58,6 +60,8 @@ pub enum Procedure {
         /// The version that must be the newest one.
         if_version: String,
     },
+    /// Puts and deletes several scripts as one change.
+    DeployScripts(DeployScripts),
     /// Lists entries of the store.
     ListStore {
         /// The beginning of their keys.
@@ -101,8 +105,17 @@ pub enum Procedure {
 }
 
 impl Procedure {
-    /// Returns the source that must compile first, and its name; `None` if its name is invalid anyway.
-    pub(super) fn source(&self) -> Option<(Option<&str>, &str)> {
+    /// Returns the sources that must compile first, and their names. Those with invalid names are left out.
+    pub(super) fn sources(&self) -> Vec<(Option<&str>, &str)> {
+        if let Self::DeployScripts(DeployScripts { put, .. }) = self {
+            let valid = put.iter().filter(|put| is_script_name(&put.name));
+            return valid.map(|put| (Some(&*put.name), &*put.source)).collect();
+        }
+        self.source().into_iter().collect()
+    }
+
+    /// Returns the only source.
+    fn source(&self) -> Option<(Option<&str>, &str)> {
         match self {
             Self::PutScript { name, source }
             | Self::PutScriptWith(PutScript { name, source, .. })
@@ -115,6 +128,7 @@ impl Procedure {
             Self::PutScript { .. }
             | Self::PutScriptWith(_)
             | Self::PutRuledScript(_)
+            | Self::DeployScripts(_)
             | Self::DeleteScriptIf { .. }
             | Self::GetScript { .. }
             | Self::ListScripts
@@ -140,6 +154,7 @@ impl Procedure {
             Self::PutScript { .. }
             | Self::PutScriptWith(_)
             | Self::PutRuledScript(_)
+            | Self::DeployScripts(_)
             | Self::CheckScript { .. }
             | Self::GetScript { .. }
             | Self::DeleteScript { .. }
@@ -155,14 +170,29 @@ impl Procedure {
 
     /// Returns about how many bytes it takes.
     pub(super) fn weight(&self) -> usize {
-        self.source().map_or(0, |(_, source)| source.len())
+        let sources = self.sources().into_iter();
+        sources.map(|(_, source)| source.len()).sum()
     }
 
-    /// Returns true if it may list much.
-    pub(super) fn is_list(&self) -> bool {
+    /// Returns true if a script of this name is there afterwards, and false if not; nothing if that is as before.
+    pub(super) fn leaves(&self, name: &str) -> Option<bool> {
+        if let Self::DeployScripts(deployment) = self {
+            return deploy::leaves(deployment, name);
+        }
+        (self.source()?.0 == Some(name)).then_some(true)
+    }
+
+    /// Returns true if it may put several scripts.
+    pub(super) fn has_several(&self) -> bool {
+        matches!(self, Self::DeployScripts(_))
+    }
+
+    /// Returns true if it may be a lot of work.
+    pub(super) fn is_long(&self) -> bool {
         matches!(
             self,
-            Self::ListScripts
+            Self::DeployScripts(_)
+                | Self::ListScripts
                 | Self::ListStore { .. }
                 | Self::ListMembers { .. }
                 | Self::AddMember(_)
@@ -242,6 +272,13 @@ impl Procedure {
                 let deleted = scripts::delete(transaction, name)?;
                 json(&Deleted { deleted })
             }
+            Self::DeployScripts(deployment) => json(&deploy::deploy(
+                transaction,
+                deployment,
+                caller,
+                now,
+                settings,
+            )?),
             Self::AddMember(new) => {
                 let added = members::add(transaction, new, now, settings.max_members)?;
                 json(&Added { added })

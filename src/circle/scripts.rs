@@ -9,7 +9,7 @@ use std::{
 
 use circled_protocol::{
     CallRule, Role, Word, is_script_name,
-    methods::{Script, ScriptEntry, ScriptPut, ScriptVersion},
+    methods::{Script, ScriptEntry, ScriptPut, ScriptState, ScriptVersion},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -317,8 +317,29 @@ pub(super) fn expect(
     if newest.as_deref() == Some(version) {
         Ok(())
     } else {
-        Err(RunError::Outdated { version: newest })
+        Err(RunError::Outdated {
+            version: newest,
+            script: None,
+        })
     }
+}
+
+/// Checks that a script is in this state, or that there is none.
+pub(super) fn expect_state(
+    transaction: &mut Transaction,
+    name: &str,
+    state: Option<&ScriptState>,
+) -> Result<(), RunError> {
+    let StoredScript { versions, call } = read_stored(transaction, name)?.unwrap_or_default();
+    let newest = versions.into_iter().next().map(|put| put.version);
+    let now = newest.map(|version| ScriptState { version, call });
+    if now.as_ref() == state {
+        return Ok(());
+    }
+    Err(RunError::Outdated {
+        version: now.map(|now| now.version),
+        script: Some(name.to_owned()),
+    })
 }
 
 /// Deletes a script. Returns true if there was one.

@@ -96,6 +96,8 @@ pub enum Error {
     Outdated {
         /// The newest version; nothing if there is no such script.
         version: Option<String>,
+        /// The script, if there are several.
+        script: Option<String>,
     },
     /// More jobs are dead than the caller expects.
     #[error("{}", code::message(code::CONFLICT))]
@@ -179,6 +181,9 @@ impl Error {
                 if let Some(Ok(thrown)) = thrown {
                     data["thrown"] = thrown;
                 }
+                if let Some(script) = &failure.script {
+                    data["script"] = (&*script.0).into();
+                }
                 Some(data)
             }
             Self::InvalidCredentials(refusal) => Some(json!({ "reason": refusal })),
@@ -195,7 +200,14 @@ impl Error {
             } => Some(json!({ "limit": limit })),
             Self::NotFound { what } => Some(json!({ "what": what })),
             Self::MoreDead { dead } => Some(json!({ "dead": dead })),
-            Self::Outdated { version } => Some(json!({ "version": version })),
+            Self::Outdated {
+                version,
+                script: None,
+            } => Some(json!({ "version": version })),
+            Self::Outdated {
+                version,
+                script: Some(script),
+            } => Some(json!({ "version": version, "script": script })),
             Self::Unavailable { retry_after_ms } => {
                 Some(json!({ "retry_after_ms": retry_after_ms }))
             }

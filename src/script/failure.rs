@@ -32,6 +32,7 @@ impl Failure {
             column: None,
             logs: Vec::new(),
             thrown: None,
+            script: None,
             version: None,
         }
     }

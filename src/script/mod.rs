@@ -56,7 +56,7 @@ pub(crate) use meter::net;
 pub(crate) use meter::returning_memory;
 pub use modules::{FindModule, PinnedModules};
 pub use occasion::{DurableTry, Occasion, Seed};
-pub use outcome::{Failure, Inputs, Success, Thrown};
+pub use outcome::{Failure, Inputs, ScriptName, Success, Thrown};
 pub use people::People;
 pub use queried::{Queried, Reads};
 pub use run_error::{Outcome, RunError};

@@ -86,6 +86,9 @@ pub struct Failure {
     /// The value that it threw, as JSON; nothing for a text, which is the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thrown: Option<Box<Thrown>>,
+    /// The name of the script, if there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<Box<ScriptName>>,
     /// The version of the named script that ran, if it is known here.
     #[serde(skip)]
     pub version: Option<Box<str>>,
@@ -95,3 +98,8 @@ pub struct Failure {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Thrown(pub Box<str>);
+
+/// The name of a circle's script.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ScriptName(pub Box<str>);

@@ -8,7 +8,7 @@ use std::{
 use circled_protocol::{FailureKind, Permission, Role};
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, Success};
+use super::{Failure, ScriptName, Success};
 use crate::{
     memory::OverBudget,
     store::{CommitError, Unavailable, WriteError},
@@ -80,6 +80,9 @@ pub enum RunError {
     Outdated {
         /// The newest version; nothing if there is no such script.
         version: Option<String>,
+        /// The script, if there are several.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        script: Option<String>,
     },
     /// The store can't be reached.
     #[error("the store can't be reached")]
@@ -109,6 +112,15 @@ impl RunError {
             && Instant::now() >= deadline
         {
             *after = timeout;
+        }
+        self
+    }
+
+    /// Returns the error with the name of the script that failed, where there are several.
+    #[must_use]
+    pub fn in_script(mut self, name: &str) -> Self {
+        if let Self::Failed(failure) = &mut self {
+            failure.script = Some(Box::new(ScriptName(name.into())));
         }
         self
     }

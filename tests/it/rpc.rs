@@ -649,6 +649,7 @@ async fn a_server_describes_itself() {
     call(name, args?, version?, timeout_ms?, request_id?, effects?)
     check_script(source)
     delete_script(name, if_version?)
+    deploy_scripts(put, delete?, request_id?)
     fetch_nonce(pubkey?, scheme?, address?, chain_id?)
     get_delivery(job_id)
     get_job(job_id, wait?, input?)

@@ -148,6 +148,13 @@ export interface Methods {
     result: Deleted;
   };
   /**
+   * Puts and deletes several named scripts as one change, if all of them compile and all are as their caller has seen them.
+   */
+  deploy_scripts: {
+    params: DeployScriptsParams;
+    result: Deployed;
+  };
+  /**
    * Lists keys of the circle's store with their values, sorted by key.
    */
   store_list: {
@@ -684,6 +691,66 @@ export interface Deleted {
    * False if there was no such script.
    */
   deleted: boolean;
+}
+/**
+ * A script to delete.
+ */
+export interface ScriptToDelete {
+  /**
+   * The name.
+   */
+  name: string;
+  /**
+   * The script as it is now. If that isn't so, nothing is done.
+   */
+  was: ScriptState;
+}
+/**
+ * A script to put.
+ */
+export interface ScriptToPut {
+  /**
+   * The name: 1 to 64 letters, digits and `_`, `-`, `.`, `/`, the first a letter or `_`.
+   */
+  name: string;
+  /**
+   * The script, in Rhai.
+   */
+  source: string;
+  /**
+   * The least role of its callers, in place of the circle's rule `call`. Default: as before.
+   */
+  call?: CallRule | null;
+  /**
+   * The script as it is now; nothing if there is none. If that isn't so, nothing is done.
+   */
+  was?: ScriptState | null;
+}
+/**
+ * The state of a named script, as `list_scripts` tells it.
+ */
+export interface ScriptState {
+  /**
+   * The newest version.
+   */
+  version: string;
+  /**
+   * The least role that may call it, if it has a rule of its own.
+   */
+  call?: Role | null;
+}
+/**
+ * The result of `deploy_scripts`.
+ */
+export interface Deployed {
+  /**
+   * The scripts that were put.
+   */
+  put: ScriptPut[];
+  /**
+   * The names of the scripts that were deleted.
+   */
+  deleted: string[];
 }
 /**
  * Some entries of a circle's store.
@@ -1380,6 +1447,23 @@ export interface DeleteScriptParams {
   if_version?: string | null;
 }
 /**
+ * The parameters of `deploy_scripts`.
+ */
+export interface DeployScriptsParams {
+  /**
+   * The scripts to put.
+   */
+  put: ScriptToPut[];
+  /**
+   * The scripts to delete. Default: none.
+   */
+  delete?: ScriptToDelete[] | null;
+  /**
+   * A name of the caller's for this request: 1 to 64 of `A-Za-z0-9_.:-`. If it was done before, the result is that of then.
+   */
+  request_id?: string | null;
+}
+/**
  * The parameters of `store_list`.
  */
 export interface StoreListParams {
@@ -1649,6 +1733,7 @@ export const METHODS = {
   get_script: true,
   list_scripts: true,
   delete_script: false,
+  deploy_scripts: false,
   store_list: true,
   store_get: true,
   usage: true,

@@ -10,7 +10,7 @@ use std::{
 
 use circled_protocol::{
     JobId, Method, Origin, Scheme, code,
-    methods::{Called, Played},
+    methods::{Called, DeployScripts, Deployed, Played},
 };
 use tokio::{
     sync::Mutex,
@@ -129,6 +129,24 @@ impl Caller {
     ) -> Result<Called, Error> {
         self.ask(options, |options| options.call(name, version))
             .await
+    }
+
+    /// Puts and deletes several named scripts as one change, once.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] if a script doesn't compile (`data.script` names it), or isn't as the deployment says that it was
+    /// (then with the newest version in `data.version`); [`Error::Unanswered`] if it isn't known whether it is done; and
+    /// those of [`Caller::connect`].
+    pub async fn deploy_scripts(&self, deployment: &DeployScripts) -> Result<Deployed, Error> {
+        let options = Options {
+            request_id: deployment.request_id.clone(),
+            ..Options::default()
+        };
+        self.ask(&options, |options| DeployScripts {
+            request_id: options.request_id.clone(),
+            ..deployment.clone()
+        })
+        .await
     }
 
     /// Closes the connection.
@@ -271,7 +289,12 @@ fn leaves_open(error: &Error) -> bool {
 
 /// Returns whether a call with this error has run now, so it hadn't before.
 fn is_of_run(error: &Error) -> bool {
-    let codes = [code::EXECUTION_ERROR, code::NOT_FOUND, code::INVALID_PARAMS];
+    let codes = [
+        code::EXECUTION_ERROR,
+        code::NOT_FOUND,
+        code::INVALID_PARAMS,
+        code::CONFLICT,
+    ];
     !error.has_run() && matches!(error, Error::Rpc(error) if codes.contains(&error.code))
 }
 

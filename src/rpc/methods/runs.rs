@@ -94,7 +94,7 @@ pub(super) struct With {
 }
 
 /// Returns the request that its caller has named, if it has.
-fn request(
+pub(super) fn request(
     admitted: &Admitted,
     id: Option<&str>,
     task: &Task<'_>,
@@ -202,7 +202,7 @@ impl From<RunError> for Error {
             },
             RunError::Cancelled => Self::Cancelled,
             RunError::Conflict => Self::Conflict,
-            RunError::Outdated { version } => Self::Outdated { version },
+            RunError::Outdated { version, script } => Self::Outdated { version, script },
             RunError::Unavailable => unavailable(),
             RunError::Displaced => limit_exceeded(RunError::MAX_ASIDE.into()),
             RunError::Limit { limit } => limit_exceeded(limit),

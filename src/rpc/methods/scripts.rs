@@ -2,13 +2,15 @@
 
 use circled_protocol::{
     Permission,
-    methods::{CheckScript, DeleteScript, GetScript, ListScripts, PutScript},
+    methods::{CheckScript, DeleteScript, DeployScripts, GetScript, ListScripts, PutScript},
 };
 
-use super::runs::{Raw, perform};
+use serde_json::Value;
+
+use super::runs::{Raw, With, perform, request, run};
 use crate::{
     auth::Action,
-    circle::Procedure,
+    circle::{Procedure, Task},
     rpc::{Admitted, Call, CallResult, Context, DeviceNeeds, Method, Needs},
 };
 
@@ -18,6 +20,7 @@ pub(super) const METHODS: &[Method] = &[
     Method::of::<GetScript>(),
     Method::of::<ListScripts>(),
     Method::of::<DeleteScript>(),
+    Method::of::<DeployScripts>(),
 ];
 
 impl Call for PutScript {
@@ -79,5 +82,22 @@ impl Call for DeleteScript {
             Some(if_version) => Procedure::DeleteScriptIf { name, if_version },
         };
         perform(context, admitted, delete)
+    }
+}
+
+impl Call for DeployScripts {
+    const NEEDS: Needs = Needs::To(Action::Manage);
+    const DEVICE: DeviceNeeds = DeviceNeeds::OwnKey;
+    type Params<'a> = Self;
+    type Output = Raw;
+
+    fn call(context: &mut Context, admitted: Admitted, mut params: Self) -> CallResult<Raw> {
+        let id = params.request_id.take();
+        let task = Task::Procedure(Procedure::DeployScripts(params));
+        let with = With {
+            request: request(&admitted, id.as_deref(), &task, &Value::Null)?,
+            ..With::default()
+        };
+        run(context, admitted, task, with, |_, success| success.value)
     }
 }

@@ -213,6 +213,7 @@ fn methods() -> Vec<(&'static str, Value, &'static [&'static str])> {
         ("check_script", json!(["1"]), &["none"]),
         ("get_script", json!(["hello"]), &["none"]),
         ("delete_script", json!(["other"]), &["none"]),
+        ("deploy_scripts", json!([[]]), &["none"]),
         ("store_list", json!([]), &["none"]),
         ("store_get", json!(["a"]), &["none"]),
         ("usage", json!([]), &["none"]),

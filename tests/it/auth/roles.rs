@@ -47,6 +47,7 @@ fn of_scripts() -> Vec<Called> {
         called("check_script", json!(["2"]), "manage", false),
         called("get_script", json!(["hello"]), "manage", false),
         called("delete_script", json!(["other"]), "manage", false),
+        called("deploy_scripts", json!([[]]), "manage", false),
         called("list_members", json!([]), "manage", false),
         called("add_member", json!([key(90).public()]), "owner", true),
         called("remove_member", json!([key(90).public()]), "owner", true),

@@ -21,7 +21,7 @@ use super::{
 };
 
 /// The origin of servers whose callers come through a network.
-const ORIGIN: &str = "ws://circles.example";
+pub(crate) const ORIGIN: &str = "ws://circles.example";
 
 /// Counts a call. Some are slow.
 const COUNT: &str = r#"

@@ -6,6 +6,7 @@
 
 mod activity;
 mod deliveries;
+mod deploy;
 mod devices;
 mod discover;
 mod effects;
@@ -24,6 +25,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 pub use activity::*;
 pub use deliveries::*;
+pub use deploy::*;
 pub use devices::*;
 pub use discover::*;
 pub use effects::*;

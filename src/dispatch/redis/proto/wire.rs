@@ -94,7 +94,8 @@ mod tests {
     use circled_protocol::{
         CallRule, DeviceSecretKey, FailureKind, JobId, Permission, Role, SecretKey, WriteOp,
         methods::{
-            AddDeviceKey, AddMember, KeysTouched, MoreEffects, PutScript, RunEffects, WriteEffect,
+            AddDeviceKey, AddMember, DeployScripts, KeysTouched, MoreEffects, PutScript,
+            RunEffects, ScriptState, ScriptToDelete, ScriptToPut, WriteEffect,
         },
     };
     use serde_json::{Value, json};
@@ -151,6 +152,23 @@ mod tests {
             source: "1".to_owned(),
             if_version: None,
             call: Some(CallRule::Owner),
+        });
+        let state = |call| ScriptState {
+            version: "aa".to_owned(),
+            call,
+        };
+        let deploy = Procedure::DeployScripts(DeployScripts {
+            put: vec![ScriptToPut {
+                name: name(),
+                source: "1".to_owned(),
+                call: Some(CallRule::Owner),
+                was: Some(state(None)),
+            }],
+            delete: Some(vec![ScriptToDelete {
+                name: "old".to_owned(),
+                was: state(Some(Role::Member)),
+            }]),
+            request_id: None,
         });
         let check = Procedure::CheckScript {
             source: "1".to_owned(),
@@ -243,6 +261,7 @@ mod tests {
             ("put_script", change(put)),
             ("put_script_with", change(put_with)),
             ("put_ruled_script", change(put_ruled)),
+            ("deploy_scripts", with_request(Task::Procedure(deploy))),
             ("check_script", change(check)),
             ("get_script", change(get)),
             ("list_scripts", change(Procedure::ListScripts)),
@@ -384,6 +403,7 @@ mod tests {
         };
         let outdated = RunError::Outdated {
             version: Some("aa".to_owned()),
+            script: None,
         };
         let needs = Role::Owner;
         for (form, objects, outcome) in [
