@@ -276,7 +276,7 @@ async fn converse<S: Metered>(
             return (End::Closing(Closing::TooBigYet), session.events);
         }
         if session.connection.begins_turn() {
-            context.begin_turn();
+            context.begin_turn(session.connection.turn_began());
         }
         let reply = match rpc::on_text(context, &text) {
             Handled::Done(reply) => Ok(reply),

@@ -62,7 +62,7 @@ pub(super) struct Interactive {
 }
 
 impl Interactive {
-    pub(super) fn begin(job: &JobSpec<'_>) -> Self {
+    pub(super) fn begin(job: &JobSpec<'_>, begun: Instant) -> Self {
         let what = match job.task {
             Task::Source(_) => Some(Happening::Play),
             Task::Named { .. } => Some(Happening::Call),
@@ -70,7 +70,7 @@ impl Interactive {
         };
         Self {
             job: job.id,
-            begun: Instant::now(),
+            begun,
             is_over: false,
             counts: activity::counters(&job.circle).zip(what),
         }

@@ -45,7 +45,12 @@ pub use retry_dead::{DeadJobs, DeadRetried};
 pub use settings::{Backend, Settings};
 pub use submission::Submission;
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use circled_protocol::{DeviceKey, JobId, Permission, PublicKey, methods::ActivityCounts};
 use uuid::Uuid;
@@ -552,16 +557,18 @@ impl Dispatcher {
         }
     }
 
-    /// Runs an interactive job of a session: its caller waits for the outcome, and leaves by dropping the handle. With
-    /// `here`, a short script may run on this very thread. Where a queue is full, the job waits for a place in it.
+    /// Runs an interactive job of a session, which has asked for it at `begun`: its caller waits for the outcome, and leaves
+    /// by dropping the handle. With `here`, a short script may run on this very thread. Where a queue is full, the job waits
+    /// for a place in it.
     pub fn play(
         &self,
         spec: JobSpec<'_>,
         session: Uuid,
         memory: &MemoryBudget,
+        begun: Instant,
         here: bool,
     ) -> Played {
-        let job = Interactive::begin(&spec);
+        let job = Interactive::begin(&spec, begun);
         let played = match self {
             Self::Embedded(embedded) => embedded.play(spec, session, memory, here),
             Self::Redis(redis) => redis.play(&spec, session, memory),

@@ -1,6 +1,6 @@
 //! Turns a message into its reply: finds the method, checks permissions and limits, writes the result.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, time::Instant};
 
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use serde::Serialize;
@@ -138,7 +138,7 @@ async fn on_batch(context: &mut Context, batch: Batch<'_>) -> Reply {
     for request in batch.requests() {
         if context.is_turn_over() {
             yield_now().await;
-            context.begin_turn();
+            context.begin_turn(Instant::now());
         }
         let reply = match (request, full) {
             (Ok(request), None) => {
@@ -308,6 +308,7 @@ fn on_request(
     let Some(method) = method else {
         return refuse(None, request.id, &Error::no_method(), &context.memory);
     };
+    context.begun = Instant::now();
     let admitted = match context.admits(method) {
         Ok(admitted) => admitted,
         Err(error) => return refuse(Some(method), request.id, &error, &context.memory),
@@ -328,7 +329,7 @@ fn on_request(
         Ok(held) => held,
         Err(error) => return refuse(Some(method), request.id, &error, &context.memory),
     };
-    let counted = CountedCall::begin(method);
+    let counted = CountedCall::begin(method, context.begun);
     match (method.call)(context, admitted, counted, request.id, request.params) {
         Reply::Later(pending) => {
             let permit = (context.begin(), quota, held);

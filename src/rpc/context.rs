@@ -67,6 +67,8 @@ pub struct Context {
     /// The calls so far that showed credentials, counted up to one more than a login takes.
     shown: u8,
     turn: Instant,
+    /// The time when the last request began.
+    pub(super) begun: Instant,
     /// True if this turn had no call yet that showed credentials.
     is_turn_unused: bool,
 }
@@ -208,6 +210,7 @@ impl Context {
             shared,
             shown: 0,
             turn: Instant::now(),
+            begun: Instant::now(),
             is_turn_unused: true,
         }
     }
@@ -222,14 +225,14 @@ impl Context {
     }
 
     /// Begins the session's turn on this thread, after other sessions have had theirs.
-    pub fn begin_turn(&mut self) {
-        self.turn = Instant::now();
+    pub fn begin_turn(&mut self, now: Instant) {
+        self.turn = now;
         self.is_turn_unused = true;
     }
 
     /// Returns true if scripts may still run on this thread in this turn.
     pub(super) fn may_run_here(&self) -> bool {
-        self.turn.elapsed() < TURN
+        self.begun.saturating_duration_since(self.turn) < TURN
     }
 
     /// Returns true if others are to get their turn before the batch's next request.
@@ -409,7 +412,7 @@ impl Context {
         }
         let who = admitted.key.map_or(Who::Address(self.address), Who::Key);
         let quotas = &self.shared.quotas;
-        Ok(Some(quotas.admit(&self.circle, who, Instant::now())?))
+        Ok(Some(quotas.admit(&self.circle, who, self.begun)?))
     }
 
     /// Counts a request until the permit is dropped.

@@ -41,10 +41,10 @@ static OF_METHODS: LazyLock<Vec<OfMethod>> = LazyLock::new(|| {
 });
 
 impl CountedCall {
-    pub(super) fn begin(method: &'static Method) -> Self {
+    pub(super) fn begin(method: &'static Method, begun: Instant) -> Self {
         Self {
             method,
-            begun: Instant::now(),
+            begun,
             is_over: false,
         }
     }

@@ -227,6 +227,11 @@ impl<S: Metered> Connection<S> {
         self.turn.has_just_begun()
     }
 
+    /// Returns the time when the last turn began.
+    pub(super) fn turn_began(&self) -> std::time::Instant {
+        self.turn.began().into_std()
+    }
+
     /// Returns the time when the client last read something, if bytes wait for it now.
     pub(super) fn blocked_since(&self) -> Option<Instant> {
         self.blocked_since

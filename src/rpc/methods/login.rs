@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     sync::{Arc, OnceLock},
+    time::Instant,
 };
 
 use circled_protocol::{
@@ -221,7 +222,8 @@ fn note_use(context: &Context, key: PublicKey, device: DeviceKey) {
     };
     let (session, memory) = (context.session_id, context.requests.clone());
     context.shared.device_sessions.spawn(async move {
-        if let Played::Later(handle) = dispatcher.play(job, session, &memory, false) {
+        if let Played::Later(handle) = dispatcher.play(job, session, &memory, Instant::now(), false)
+        {
             handle.outcome().await;
         }
     });

@@ -171,6 +171,7 @@ pub(super) fn run<T: Send + 'static>(
             job,
             context.session_id,
             &context.memory,
+            context.begun,
             context.may_run_here(),
         ) {
             dispatch::Played::Now(outcome) => Answer::Now(answer(outcome)),

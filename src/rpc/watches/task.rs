@@ -324,7 +324,7 @@ impl CircleTask {
             request: None,
             tells_effects: false,
         };
-        match dispatcher.play(job, self.session, &self.memory, true) {
+        match dispatcher.play(job, self.session, &self.memory, Instant::now(), true) {
             Played::Now(outcome) => {
                 let reservation = None;
                 self.on_outcome(

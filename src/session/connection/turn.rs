@@ -59,6 +59,11 @@ impl ReadTurn {
         self.messages == 1
     }
 
+    /// Returns the time when the last turn began.
+    pub(super) fn began(&self) -> Instant {
+        self.began
+    }
+
     /// Ends the turn if it has taken too long.
     pub(super) fn check_time(&mut self) {
         if self.messages > 0
