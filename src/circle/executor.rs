@@ -15,6 +15,7 @@ use super::{
     job_spec::NeedsOwnKey,
     list_role,
     members::{CirclePeople, role},
+    request::Account,
     scripts,
 };
 use crate::{
@@ -115,7 +116,7 @@ impl Executor {
             .sandbox
             .try_run(&found.source.text(), &inputs, transaction)?;
         let outcome = versioned(outcome, found.version);
-        self.keep_reply(job, transaction, &outcome);
+        self.keep_reply(job, transaction, &outcome).ok()?;
         let outcome = with_effects(job, outcome, transaction.as_deref());
         Some(queried(job, outcome, transaction))
     }
@@ -165,7 +166,7 @@ impl Executor {
             .sandbox
             .run(&source, &inputs, transaction, deadline, cancel);
         let outcome = versioned(outcome, found.version);
-        self.keep_reply(job, transaction, &outcome);
+        self.keep_reply(job, transaction, &outcome)?;
         let outcome = with_effects(job, outcome, transaction.as_deref());
         queried(job, outcome, transaction)
     }
@@ -191,18 +192,27 @@ impl Executor {
         Ok(())
     }
 
-    /// Keeps the reply of a request that may be sent again.
+    /// Keeps the reply of a request that may be sent again, if its run changes anything.
     fn keep_reply(
         &self,
         job: &JobSpec<'_>,
         transaction: &mut Option<Box<Transaction>>,
         outcome: &Outcome,
-    ) {
+    ) -> Result<(), RunError> {
         if let (Some(request), Some(transaction), Ok(success)) =
             (&job.request, transaction, outcome)
+            && transaction.writes()
         {
-            request.keep(transaction, job, success, self.settings.requests_for);
+            let account = match job.caller.key() {
+                Some(key) if role(&self.access, transaction, key)? >= Role::Member => {
+                    Some(Account::of(key))
+                }
+                Some(_) | None => None,
+            };
+            let time = self.settings.requests_for;
+            request.keep(transaction, job, success, account, time);
         }
+        Ok(())
     }
 
     fn perform(

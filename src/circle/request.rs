@@ -31,11 +31,19 @@ pub struct Request {
 #[serde(transparent)]
 struct Digest16(#[serde(with = "hex::serde")] [u8; 16]);
 
-/// The reply to a request, as it is stored. The first fields have [`store::REPLY_HEAD`] bytes.
+/// The account that a member's replies count for: the first bytes of the X coordinate that is their key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Account(#[serde(with = "hex::serde")] [u8; 8]);
+
+/// The reply to a request, as it is stored. The first fields, without the account, have [`store::REPLY_HEAD`] bytes.
 #[derive(Debug, Serialize, Deserialize)]
 struct Reply {
     params: Digest16,
     job_id: JobId,
+    /// Nothing for a guest's. An earlier version has stored none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    account: Option<Account>,
     /// Nothing once it had to make room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     success: Option<Success>,
@@ -89,26 +97,32 @@ impl Request {
         }))
     }
 
-    /// Keeps the reply for some time from when the job was accepted, if its run changes anything.
+    /// Keeps the reply for some time from when the job was accepted. It counts for an account, or for all guests.
     pub(super) fn keep(
         &self,
         transaction: &mut Transaction,
         job: &JobSpec<'_>,
         success: &Success,
+        account: Option<Account>,
         time: Duration,
     ) {
-        if !transaction.writes() {
-            return;
-        }
         let reply = Reply {
             params: self.params,
             job_id: job.id,
+            account,
             success: Some(success.clone()),
         };
         let reply = serde_json::to_vec(&reply).unwrap_or_default();
         let time = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
         let expiry = job.id.made_at().as_millisecond().saturating_add(time);
         transaction.own_set_until(&self.key(), &reply, expiry);
+    }
+}
+
+impl Account {
+    pub(super) fn of(member: &PublicKey) -> Self {
+        let [_, first @ ..] = *member.as_bytes().first_chunk::<9>().unwrap_or(&[0; 9]);
+        Self(first)
     }
 }
 
@@ -156,6 +170,7 @@ mod tests {
         let reply = Reply {
             params: request.params,
             job_id: JobId::from_bytes([7; 16]),
+            account: None,
             success: Some(Success {
                 output: "1".to_owned(),
                 value: serde_json::value::to_raw_value(&1).unwrap(),
@@ -166,17 +181,26 @@ mod tests {
                 effects: None,
             }),
         };
-        let written = serde_json::to_string(&reply).unwrap();
-        golden::check_json("request", &written, &["", "/success"], |text| {
-            let reply: Reply = circled_json::from_str(text).ok()?;
-            serde_json::to_string(&reply).ok()
-        });
-        let short = Reply {
-            success: None,
-            ..reply
+        let written = |reply: &Reply| serde_json::to_string(reply).unwrap();
+        let check = |name, reply: &Reply| {
+            golden::check_json(name, &written(reply), &["", "/success"], |text| {
+                let reply: Reply = circled_json::from_str(text).ok()?;
+                serde_json::to_string(&reply).ok()
+            });
         };
-        let short = serde_json::to_string(&short).unwrap();
-        assert_eq!(short, format!("{}}}", &written[..store::REPLY_HEAD]));
+        check("request", &reply);
+        let head = written(&reply)[..store::REPLY_HEAD].to_owned();
+        let account = Some(Account::of(&caller));
+        let of_member = Reply { account, ..reply };
+        check("request_of_member", &of_member);
+        let short = |account| Reply {
+            account,
+            success: None,
+            ..of_member
+        };
+        assert_eq!(written(&short(None)), format!("{head}}}"));
+        let of_member = ",\"account\":\"1b84c5567b126440\"}";
+        assert_eq!(written(&short(account)), format!("{head}{of_member}"));
     }
 
     #[test]

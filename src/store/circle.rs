@@ -1,6 +1,7 @@
 //! The newest state of one circle: what is committed, on disk or on its way there.
 
 use std::{
+    collections::BTreeMap,
     mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, TryLockError,
@@ -14,8 +15,10 @@ use super::{
     counts::{Tally, is_counted},
     disk::Disk,
     error::{CommitError, Unavailable},
-    expiring::{expiry_of, is_request, reindex},
+    expiring::{expiry_of, reindex},
     log,
+    replies::Account,
+    reply_bytes::ReplyBytes,
     snapshot::{PendingWrites, Snapshot},
     table::{Key, Record, Table, Value},
 };
@@ -57,15 +60,12 @@ pub(super) struct Latest {
     /// The size of its store, once it has been looked up.
     usage: Option<Usage>,
     /// The bytes of the replies to requests in its store, once they have been looked up.
-    replies: Option<u64>,
+    replies: Option<ReplyBytes>,
     /// Its events, once they have been looked up.
     events: Option<EventNumbers>,
     /// The numbers of its entries, once they have been asked for.
     tally: Option<Tally>,
 }
-
-/// The key of the bytes of a circle's replies to requests in [`Table::Usage`].
-pub(super) const REPLIES: &[u8] = b"replies";
 
 /// The size of a circle's store, as the last commit that changed it left it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -107,8 +107,6 @@ impl Usage {
 pub(super) struct StoreChange {
     /// The size of the store afterwards.
     pub(super) usage: Usage,
-    /// By how many bytes the replies to requests grow, if it writes any.
-    pub(super) replies: Option<i64>,
     /// By how many the keys that count become more.
     pub(super) keys: i64,
     /// The changes of the index of expiry times.
@@ -211,21 +209,27 @@ impl Latest {
     }
 
     /// Returns the bytes of the replies to requests.
-    pub(super) fn replies(&mut self, disk: &Disk, circle: &PublicKey) -> Result<u64, Unavailable> {
-        if let Some(bytes) = self.replies {
-            return Ok(bytes);
+    pub(super) fn replies(
+        &mut self,
+        disk: &Disk,
+        circle: &PublicKey,
+    ) -> Result<&ReplyBytes, Unavailable> {
+        if self.replies.is_none() {
+            self.replies = Some(ReplyBytes::read(disk, circle)?);
         }
-        let stored = disk.get(Table::Usage, circle, REPLIES)?;
-        let bytes = stored.and_then(|stored| Some(u64::from_be_bytes(stored[..].try_into().ok()?)));
-        Ok(*self.replies.insert(bytes.unwrap_or(0)))
+        Ok(self.replies.get_or_insert_default())
     }
 
-    pub(super) fn set_replies(&mut self, bytes: u64) {
-        self.replies = Some(bytes);
+    /// Sets those of some accounts.
+    pub(super) fn set_replies(&mut self, changed: BTreeMap<Account, u64>) {
+        let replies = self.replies.get_or_insert_default();
+        for (account, bytes) in changed {
+            replies.set(account, bytes);
+        }
     }
 
-    /// Returns what comes of a commit of these records, and of others that free so many bytes, if the store is within the
-    /// quota then. Making it smaller is always permitted.
+    /// Returns what comes of a commit of these records, none of which is a reply, and of others that free so many bytes, if
+    /// the store is within the quota then. Making it smaller is always permitted.
     pub(super) fn change(
         &mut self,
         records: &[Record],
@@ -236,7 +240,7 @@ impl Latest {
     ) -> Result<StoreChange, CommitError> {
         let before = self.usage(disk, circle)?;
         let mut bytes = before.bytes.saturating_sub(freed);
-        let (mut replies, mut index, mut first_expiry) = (None, Vec::new(), None);
+        let (mut index, mut first_expiry) = (Vec::new(), None);
         let mut keys = 0;
         for Record { table, key, value } in records {
             let old = match self.pending.get(&(*table, key.clone())) {
@@ -249,12 +253,7 @@ impl Latest {
             if is_counted(*table, key) {
                 keys += i64::from(new.is_some()) - i64::from(old.is_some());
             }
-            if is_request(key) {
-                let grows = new_size.cast_signed() - old_size.cast_signed();
-                replies = Some(replies.unwrap_or(0) + grows);
-            } else {
-                bytes = (bytes + new_size).saturating_sub(old_size);
-            }
+            bytes = (bytes + new_size).saturating_sub(old_size);
             index.extend(reindex(key, old, new));
             if let Some(end) = new.and_then(|value| expiry_of(key, value)) {
                 first_expiry = Some(first_expiry.map_or(end, |first: i64| first.min(end)));
@@ -266,7 +265,6 @@ impl Latest {
         let commit = before.commit + 1;
         Ok(StoreChange {
             usage: Usage { bytes, commit },
-            replies,
             keys,
             index,
             first_expiry,

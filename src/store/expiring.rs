@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::{
     range::{KeyRange, OWN},
+    replies::{self, is_request},
     table::{Key, Record, Table, Value},
 };
 
@@ -14,18 +15,17 @@ use super::{
 /// `lua/prelude.lua` has it, too.
 const MARK: u8 = 1;
 /// Bytes of the mark and of the expiry time, which is in milliseconds since 1970.
-const HEADER: usize = 1 + size_of::<i64>();
-/// The first byte of an entry in [`Table::Expiry`] for a script's key, for a reply to a request, and for a reply that was
-/// shortened. All others begin with a time, whose first byte is smaller.
-const LETTERS: [u8; 3] = [b'k', b'r', b's'];
-
-/// The prefix of those of the circle's own keys that have the replies to requests. Of its own keys, these alone expire. They don't
-/// count in the quota. `lua/prelude.lua` has it, too.
-const REQUEST: [u8; 2] = [OWN, b'r'];
-
-/// Bytes of a reply's JSON, an object, that say which request it is for: its first fields. The others are left out where many
-/// replies are kept. `lua/commit.lua` has it, too.
-pub const REPLY_HEAD: usize = 92;
+pub(super) const HEADER: usize = 1 + size_of::<i64>();
+/// The first byte of an entry in [`Table::Expiry`] for a script's key.
+const OF_KEY: u8 = b'k';
+/// The first bytes of the entries by time, in their order: those of scripts' keys, and of replies to requests. An entry of
+/// a job begins with a time, whose first byte is smaller.
+const LETTERS: [u8; 4] = [
+    OF_KEY,
+    replies::OF_MEMBER,
+    replies::LETTERS[0],
+    replies::LETTERS[1],
+];
 
 /// The clock of keys that expire, in milliseconds since 1970. It never goes back while the server runs.
 #[derive(Debug, Default)]
@@ -161,42 +161,21 @@ pub(super) fn json(key: &[u8], stored: Value) -> Value {
     }
 }
 
-/// Returns the circle's own key that has the reply to a request.
-pub fn request_key(id: &[u8]) -> Vec<u8> {
-    [&REQUEST[1..], id].concat()
+/// Returns the key of the entry in [`Table::Expiry`] for a script's key.
+fn entry(expiry: i64, key: &[u8]) -> Key {
+    Key::from([&[OF_KEY], &expiry.to_be_bytes()[..], key].concat())
 }
 
-/// Returns whether a key has the reply to a request.
-pub fn is_request(key: &[u8]) -> bool {
-    key.starts_with(&REQUEST)
-}
-
-/// Returns a reply with its first fields alone, as it is stored; nothing if it has no others.
-pub(super) fn shortened(reply: &[u8]) -> Option<Value> {
-    let head = reply.get(..HEADER + REPLY_HEAD)?;
-    (reply.len() > head.len() + 1).then(|| Value::from([head, b"}"].concat()))
-}
-
-/// Returns the key of the entry in [`Table::Expiry`] for a key that has a value which expires.
-pub(super) fn entry(expiry: i64, key: &[u8], stored: &[u8]) -> Key {
-    let letter = match is_request(key) {
-        false => LETTERS[0],
-        true if stored.len() != HEADER + REPLY_HEAD + 1 => LETTERS[1],
-        true => LETTERS[2],
-    };
-    Key::from([&[letter], &expiry.to_be_bytes()[..], key].concat())
-}
-
-/// Returns the expiry time that an entry in [`Table::Expiry`] is for, and the key.
+/// Returns the expiry time that an entry by time is for, and the key.
 pub(super) fn read_entry(entry: &[u8]) -> Option<(i64, &[u8])> {
-    let (_, rest) = entry.split_first().filter(|_| is_of_store(entry))?;
+    let (letter, rest) = entry.split_first()?;
+    LETTERS.contains(letter).then_some(())?;
     let (expiry, key) = rest.split_first_chunk()?;
     Some((i64::from_be_bytes(*expiry), key))
 }
 
-/// Returns the ranges of all entries, those of scripts' keys, of replies, and of shortened ones, of which at most `limit` are
-/// read.
-pub(super) fn entries(limit: usize) -> [KeyRange; 3] {
+/// Returns the ranges of all entries by time, in their order, of each of which at most `limit` are read.
+pub(super) fn entries(limit: usize) -> [KeyRange; LETTERS.len()] {
     LETTERS.map(|letter| KeyRange {
         start: Key::new(&[letter]),
         end: Key::new(&[letter + 1]),
@@ -207,16 +186,17 @@ pub(super) fn entries(limit: usize) -> [KeyRange; 3] {
 
 /// Returns whether an entry in [`Table::Expiry`] is for a key of the store. Those come last.
 pub fn is_of_store(entry: &[u8]) -> bool {
-    entry.first().is_some_and(|letter| LETTERS.contains(letter))
+    let is_by_time = |letter: &u8| LETTERS.contains(letter);
+    entry.first().is_some_and(is_by_time) || replies::is_by_account(entry)
 }
 
-/// Returns the changes of the index when the stored value of a key changes.
+/// Returns the changes of the index when the stored value of a script's key changes.
 pub(super) fn reindex(
     key: &Key,
     old: Option<&Value>,
     new: Option<&Value>,
 ) -> impl Iterator<Item = Record> {
-    let entry_of = |value: &Value| Some(entry(expiry_of(key, value)?, key, value));
+    let entry_of = |value: &Value| Some(entry(expiry_of(key, value)?, key));
     let [old, new] = [old, new].map(|value| value.and_then(entry_of));
     let (old, new) = if old == new { (None, None) } else { (old, new) };
     let old = old.map(|entry| Record::remove(Table::Expiry, entry));
@@ -239,19 +219,12 @@ mod tests {
             let expiry = expiry_of(b"key", &stored)?;
             Some(hex::encode(with_expiry(split(&stored).1, expiry)))
         });
-        let short = vec![b'7'; HEADER + REPLY_HEAD + 1];
-        for (name, key, value) in [
-            ("expiry_of_key", &b"key"[..], &b"7"[..]),
-            ("expiry_of_request", b"\xffrid", b"7"),
-            ("expiry_of_short_reply", b"\xffrid", &short),
-        ] {
-            let written = hex::encode(entry(END, key, value));
-            golden::check(name, &written, |text| {
-                let stored = hex::decode(text).ok()?;
-                let (expiry, key) = read_entry(&stored)?;
-                Some(hex::encode(entry(expiry, key, value)))
-            });
-        }
+        let written = hex::encode(entry(END, b"key"));
+        golden::check("expiry_of_key", &written, |text| {
+            let stored = hex::decode(text).ok()?;
+            let (expiry, key) = read_entry(&stored)?;
+            Some(hex::encode(entry(expiry, key)))
+        });
     }
 
     #[test]
@@ -282,7 +255,7 @@ mod tests {
             let change = |record: Record| (record.key, record.value.is_some());
             changes.map(change).collect::<Vec<_>>()
         };
-        let [one, two] = [entry(1, &key, &first), entry(2, &key, &second)];
+        let [one, two] = [entry(1, &key), entry(2, &key)];
         assert_eq!(entries(None, Some(&plain)), []);
         assert_eq!(entries(None, Some(&first)), [(one.clone(), true)]);
         assert_eq!(entries(Some(&first), Some(&first)), []);
@@ -290,19 +263,5 @@ mod tests {
         assert_eq!(entries(Some(&first), Some(&second)), moved);
         assert_eq!(entries(Some(&second), Some(&plain)), [(two.clone(), false)]);
         assert_eq!(entries(Some(&second), None), [(two, false)]);
-        // Shortened replies have an index of their own.
-        let reply = with_expiry(&[b'7'; REPLY_HEAD + 2], 1);
-        let short = shortened(&reply).unwrap();
-        assert_eq!(shortened(&short), None);
-        let key = Key::new(b"\xffrkey");
-        let changes: Vec<_> = reindex(&key, Some(&reply), Some(&short)).collect();
-        assert_eq!(
-            changes[0].key[..],
-            [&b"r"[..], &1_i64.to_be_bytes(), &key].concat()
-        );
-        assert_eq!(
-            changes[1].key[..],
-            [&b"s"[..], &1_i64.to_be_bytes(), &key].concat()
-        );
     }
 }

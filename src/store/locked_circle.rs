@@ -14,6 +14,7 @@ use super::{
     log,
     preconditions::Preconditions,
     queue::{PendingCommit, QueueReservation},
+    replies::is_request,
     submitted_job::SubmittedJob,
     table::{Key, Record, Table, Value},
     transaction::{StoreRecords, Transaction},
@@ -192,16 +193,17 @@ impl LockedCircle<'_> {
             let StoreRecords {
                 removed,
                 freed,
-                written,
+                mut written,
             } = writes;
             if writes_store {
+                let is_reply = |record: &mut Record| is_request(&record.key);
+                let new_replies: Vec<_> = written.extract_if(.., is_reply).collect();
                 let quota = self.store.limits().quota;
                 let change = self
                     .latest
                     .change(&written, freed, disk, &self.key, quota)?;
                 let StoreChange {
                     usage: after,
-                    replies: grow,
                     keys: added,
                     index,
                     first_expiry: end,
@@ -212,11 +214,14 @@ impl LockedCircle<'_> {
                 records.extend(removed);
                 records.extend(written);
                 records.extend(index);
-                if let Some(added) = grow {
-                    replies = Some(self.drop_replies(added, at, &mut records)?);
-                }
                 records.push(after.record());
                 (usage, first_expiry) = (Some(after), end);
+                if !new_replies.is_empty() {
+                    let change = self.change_replies(new_replies, &now)?;
+                    records.extend(change.records);
+                    first_expiry = end.into_iter().chain(change.first_expiry).min();
+                    replies = Some(change.bytes);
+                }
             }
         }
         if preconditions.gate.is_some_and(|gate| !gate()) {

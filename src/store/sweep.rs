@@ -3,21 +3,19 @@
 //! Nobody sees such a key, whether it is swept or not. A sweep is a commit as any other, so who watches is told of it.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use circled_protocol::PublicKey;
 
 use super::{
-    circle::REPLIES,
     commit::{Scan, Store, WaitPolicy},
     error::Unavailable,
     expiring,
     locked_circle::LockedCircle,
     preconditions::Preconditions,
-    range::KeyRange,
-    table::{Key, Record, Table, Value},
+    table::{Key, Record, Table},
     transaction::Transaction,
 };
 
@@ -39,11 +37,6 @@ pub struct Swept {
     pub keys: usize,
     /// True if there are more.
     pub more: bool,
-}
-
-/// Returns the bytes of a key and its value.
-fn size(key: &Key, value: Option<&Value>) -> u64 {
-    value.map_or(0, |value| (key.len() + value.len()) as u64)
 }
 
 impl ExpiringCircles {
@@ -204,127 +197,6 @@ impl LockedCircle<'_> {
         });
         let committed = self.commit(Some(transaction), records, Preconditions::NONE, done);
         Ok(committed.is_ok().then_some((swept, next)))
-    }
-
-    /// Adds the deletes of some replies that have expired to what a commit writes. If there are too many bytes of replies,
-    /// the oldest are shortened, and if that isn't enough, the oldest of the short ones are deleted. `added`: by how many
-    /// bytes the commit changes them without that. Returns the bytes of all replies afterwards.
-    pub(super) fn drop_replies(
-        &mut self,
-        added: i64,
-        now: i64,
-        records: &mut Vec<Record>,
-    ) -> Result<u64, Unavailable> {
-        let before = self.latest.replies(self.store.disk(), &self.key)?;
-        let most = self.store.max_requests();
-        let mut bytes = before.saturating_add_signed(added);
-        let snapshot = self.latest.snapshot(self.store.disk());
-        let read = |key: &Key| snapshot.get(self.store.disk(), &self.key, Table::Store, key);
-        // This commit changes them.
-        let changed: HashSet<Key> = records.iter().map(|record| record.key.clone()).collect();
-        let [_, whole, short] = expiring::entries(0);
-        // By their new entries: their keys and values.
-        let mut shortened: BTreeMap<Key, (Key, Value)> = BTreeMap::new();
-        self.oldest(&whole, |entry, expiry, key, is_first| {
-            if changed.contains(&key) {
-                return Ok(true);
-            }
-            let has_expired = expiry <= now;
-            if bytes <= most && !(has_expired && is_first) {
-                return Ok(false);
-            }
-            let stored = read(&key)?;
-            bytes = bytes.saturating_sub(size(&key, stored.as_ref()));
-            records.push(Record::remove(Table::Expiry, entry));
-            let short = stored.filter(|_| !has_expired);
-            match short.and_then(|stored| expiring::shortened(&stored)) {
-                Some(short) => {
-                    bytes += size(&key, Some(&short));
-                    shortened.insert(expiring::entry(expiry, &key, &short), (key, short));
-                }
-                None => records.push(Record::remove(Table::Store, key)),
-            }
-            Ok(true)
-        })?;
-        // The ones that have just been shortened are among the short ones by now.
-        self.oldest(&short, |entry, expiry, key, is_first| {
-            while bytes > most
-                && let Some(first) = shortened.first_entry()
-                && *first.key() < entry
-            {
-                let (key, short) = first.remove();
-                bytes -= size(&key, Some(&short));
-                records.push(Record::remove(Table::Store, key));
-            }
-            if changed.contains(&key) {
-                return Ok(true);
-            }
-            if bytes <= most && !(expiry <= now && is_first) {
-                return Ok(false);
-            }
-            let stored = read(&key)?;
-            bytes = bytes.saturating_sub(size(&key, stored.as_ref()));
-            records.push(Record::remove(Table::Expiry, entry));
-            records.push(Record::remove(Table::Store, key));
-            Ok(true)
-        })?;
-        for (entry, (key, short)) in shortened {
-            if bytes > most {
-                bytes -= size(&key, Some(&short));
-                records.push(Record::remove(Table::Store, key));
-            } else {
-                records.push(Record::put(Table::Expiry, entry, []));
-                records.push(Record::put(Table::Store, key, short));
-            }
-        }
-        records.push(Record::put(Table::Usage, REPLIES, bytes.to_be_bytes()));
-        Ok(bytes)
-    }
-
-    /// Calls `found` with the entries in a range of [`Table::Expiry`], the oldest first, until it returns false: with the
-    /// entry, its time, its key, and true if it is one of the first few.
-    fn oldest(
-        &self,
-        range: &KeyRange,
-        mut found: impl FnMut(Key, i64, Key, bool) -> Result<bool, Unavailable>,
-    ) -> Result<(), Unavailable> {
-        // Most often no more are needed, for a commit adds one reply.
-        const AT_FIRST: usize = 4;
-        let disk = self.store.disk();
-        let snapshot = self.latest.snapshot(disk);
-        let (mut seen, mut limit) = (0, AT_FIRST);
-        loop {
-            let mut entries = Vec::new();
-            let range = KeyRange {
-                limit,
-                ..range.clone()
-            };
-            snapshot.entries(
-                disk,
-                &self.key,
-                Table::Expiry,
-                &range,
-                |_, _| true,
-                |entry, _| {
-                    entries.push(Key::new(entry));
-                    true
-                },
-            )?;
-            let count = entries.len();
-            for entry in entries.into_iter().skip(seen) {
-                let Some((expiry, key)) = expiring::read_entry(&entry) else {
-                    continue;
-                };
-                let key = Key::new(key);
-                if !found(entry.clone(), expiry, key, limit == AT_FIRST)? {
-                    return Ok(());
-                }
-            }
-            if count < limit {
-                return Ok(());
-            }
-            (seen, limit) = (count, limit * 8);
-        }
     }
 
     /// Deletes keys that have expired if a transaction may have no room in the quota beside them.

@@ -13,6 +13,7 @@ mod lost;
 mod own;
 mod queue;
 mod ranges;
+mod replies;
 mod remote;
 mod room;
 mod snapshots;
@@ -78,6 +79,12 @@ fn try_open(folder: &Path) -> Result<Store, OpenError> {
 
 fn open(folder: &Path) -> Store {
     try_open(folder).unwrap()
+}
+
+fn open_with(folder: &Path, change: impl FnOnce(&mut DiskSettings)) -> Store {
+    let mut settings = settings(folder);
+    change(&mut settings);
+    Store::start(Disk::open(&settings).unwrap(), &settings, LIMITS).unwrap()
 }
 
 fn circle(number: u16) -> PublicKey {

@@ -1,5 +1,7 @@
 //! Commits to a Redis of the test's own: they come to what they come to in a store on this machine.
 
+mod replies;
+
 use std::{
     net::{Ipv4Addr, TcpListener},
     process::{Child, Command, Stdio},
@@ -453,75 +455,6 @@ fn commits_come_to_the_same_in_redis_and_on_disk() {
         let (mut here, mut there) = (store.begin_latest(circle), server.begin(circle));
         prop_assert_eq!(&left, &take(&all, &mut here));
         prop_assert_eq!(&left, &take(&all, &mut there));
-        Ok(())
-    });
-    result.unwrap();
-    store.shutdown();
-}
-
-#[test]
-fn replies_are_bounded_in_the_same_way() {
-    const MOST: usize = 500;
-    let server = Server::start();
-    let committer = server.committer(|settings| settings.max_requests = MOST);
-    let folder = tempfile::tempdir().unwrap();
-    let mut settings = server.settings.dispatch.embedded.clone();
-    settings.data_dir = folder.path().join("data");
-    settings.max_requests = MOST;
-    let disk = Disk::open(&settings).unwrap();
-    let store = Store::start(disk, &settings, server.settings.store.clone()).unwrap();
-    let seeds = std::sync::atomic::AtomicU16::new(1);
-    let config = Config {
-        cases: 30,
-        failure_persistence: None,
-        ..Config::default()
-    };
-    // Of these, the short ones have nothing that could be left out.
-    let whole = store::REPLY_HEAD + 2;
-    let length = proptest::prop_oneof![0..20_usize, whole..450_usize];
-    let replies = vec((length, 0..3_i64), 1..40);
-    let result = TestRunner::new(config).run(&replies, |replies| {
-        let circle = circle(seeds.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
-        let key = |n: usize| store::request_key(&[7, u8::try_from(n).unwrap()]);
-        let partition = server.redis.keys().of(&circle);
-        for (n, (length, after)) in replies.iter().enumerate() {
-            for on_disk in [true, false] {
-                let mut transaction = match on_disk {
-                    true => store.begin_latest(circle),
-                    false => server.begin(circle),
-                };
-                assert_eq!(transaction.own_get(&key(n)), Ok(None));
-                let reply = "7".repeat(*length);
-                transaction.own_set_until(&key(n), reply.as_bytes(), LATE + after);
-                match on_disk {
-                    true => {
-                        store.commit_and_wait(transaction, Vec::new(), store::Preconditions::NONE)
-                    }
-                    false => server.commit(&committer, transaction),
-                }
-                .unwrap();
-            }
-            let stored = store
-                .read(Table::Usage, &circle, b"replies")
-                .unwrap()
-                .unwrap();
-            let bytes = u64::from_be_bytes(stored[..].try_into().unwrap());
-            let there = server.ask(circle, "GET", vec![partition.reply_bytes(&circle).into()]);
-            prop_assert_eq!(there.as_u64(), Some(bytes));
-            prop_assert!(bytes <= MOST as u64);
-        }
-        // Nothing of it counts in the quota, and each is a commit.
-        let count = replies.len();
-        prop_assert_eq!(server.usage(circle), format!("0 {count}"));
-        prop_assert_eq!(store.last_commit(&circle), Ok(count as u64));
-        let (mut here, mut there) = (store.begin(circle), server.begin(circle));
-        let mut kept = 0;
-        for n in 0..count {
-            let reply = here.own_get(&key(n)).unwrap();
-            kept += usize::from(reply.is_some());
-            prop_assert_eq!(reply, there.own_get(&key(n)).unwrap());
-        }
-        prop_assert!(kept > 0);
         Ok(())
     });
     result.unwrap();

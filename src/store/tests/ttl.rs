@@ -6,9 +6,9 @@ use crate::store::{
     WaitPolicy,
 };
 
-const NOW: i64 = 1_000_000;
+pub(super) const NOW: i64 = 1_000_000;
 
-fn value(text: &str) -> Value {
+pub(super) fn value(text: &str) -> Value {
     Value::new(text.as_bytes())
 }
 
@@ -38,7 +38,7 @@ fn index(store: &Store) -> Vec<(i64, Vec<u8>)> {
 }
 
 /// Sweeps until nothing is left that has expired, and waits until that is on disk.
-fn sweep(store: &Store) {
+pub(super) fn sweep(store: &Store) {
     while store.sweep().unwrap() {}
     commit(store, store.begin(circle(1))).unwrap();
 }
@@ -295,48 +295,6 @@ fn what_has_expired_makes_room_for_who_needs_it() {
     store.stop_clock(NOW + 20);
     write("b", None).unwrap();
     assert_eq!(usage(&store, circle(1)), 1 + 800);
-    assert_eq!(index(&store), []);
-    store.shutdown();
-}
-
-#[test]
-fn replies_expire_and_count_apart() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
-    store.stop_clock(NOW);
-    let key = crate::store::request_key(&[7; 16]);
-    let write = |store: &Store, expiry: i64| {
-        let mut transaction = store.begin_latest(circle(1));
-        assert_eq!(transaction.own_get(&key).unwrap(), None);
-        transaction.own_set_until(&key, b"\"reply\"", expiry);
-        commit(store, transaction)
-    };
-    let bytes = |store: &Store| {
-        let stored = store.read(Table::Usage, &circle(1), b"replies").unwrap();
-        stored.map(|stored| u64::from_be_bytes(stored[..].try_into().unwrap()))
-    };
-    // Of two at once, one conflicts.
-    let mut second = store.begin_latest(circle(1));
-    assert_eq!(second.own_get(&key).unwrap(), None);
-    second.own_set_until(&key, b"\"other\"", NOW + 10);
-    write(&store, NOW + 10).unwrap();
-    assert_eq!(commit(&store, second), Err(CommitError::Conflict));
-    let found = store.begin(circle(1)).own_get(&key).unwrap();
-    assert_eq!(found, Some(value("\"reply\"")));
-    let size = (1 + key.len() + 9 + "\"reply\"".len()) as u64;
-    assert_eq!((bytes(&store), usage(&store, circle(1))), (Some(size), 0));
-    assert_eq!(index(&store).len(), 1);
-    // In its place comes another one, once it has expired.
-    store.stop_clock(NOW + 10);
-    write(&store, NOW + 20).unwrap();
-    assert_eq!(bytes(&store), Some(size));
-    assert_eq!(index(&store).len(), 1);
-    store.shutdown();
-    drop(store);
-    let store = open(folder.path());
-    store.stop_clock(NOW + 20);
-    sweep(&store);
-    assert_eq!((bytes(&store), usage(&store, circle(1))), (Some(0), 0));
     assert_eq!(index(&store), []);
     store.shutdown();
 }

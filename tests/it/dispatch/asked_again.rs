@@ -241,6 +241,45 @@ async fn the_oldest_replies_make_room() {
     assert_eq!(counted(&mut session).await, json!(101));
 }
 
+async fn who_keeps_few_replies_loses_none_to_who_keeps_many() {
+    let server = TestServer::builder()
+        .env("CIRCLED_DISPATCH__MAX_REQUESTS", "16KiB")
+        .start()
+        .await;
+    let mut owner = server.log_in(&key(1)).await;
+    for member in [2, 3] {
+        let member = json!({ "pubkey": key(member).public() });
+        owner.call("add_member", member).await.unwrap();
+    }
+    let mut member = server.log_in(&key(2)).await;
+    let first = play(&mut member, "kept", COUNT, json!("me")).await.unwrap();
+    let long = "store.incr(\"n\", 1); let s = \"\"; s.pad(1000, 'x'); s";
+    let mut other = server.log_in(&key(3)).await;
+    for n in 0..150 {
+        let reply = play(&mut other, &format!("r{n}"), long, json!(n)).await;
+        assert_eq!(reply.unwrap().get("replayed"), None);
+    }
+    let again = play(&mut member, "kept", COUNT, json!("me")).await.unwrap();
+    assert_eq!(again, replayed(&first));
+    // All guests together are one more.
+    for guest in 10..40 {
+        let mut guest = server.log_in(&key(guest)).await;
+        for n in 0..5 {
+            let reply = play(&mut guest, &format!("r{n}"), long, json!(n)).await;
+            assert_eq!(reply.unwrap().get("replayed"), None);
+        }
+    }
+    let again = play(&mut member, "kept", COUNT, json!("me")).await.unwrap();
+    assert_eq!(again, replayed(&first));
+    assert_eq!(counted(&mut member).await, json!(301));
+    // The others have lost what they kept first, and have what they kept last.
+    let last = play(&mut other, "r149", long, json!(149)).await;
+    assert_eq!(last.unwrap_err()["data"]["reason"], "reply_dropped");
+    let again = play(&mut other, "r0", long, json!(0)).await.unwrap();
+    assert_eq!(again.get("replayed"), None);
+    assert_eq!(counted(&mut member).await, json!(302));
+}
+
 /// The number of callers that call at the same time, each over a connection that is cut at another byte.
 const CALLERS: usize = 24;
 
@@ -293,6 +332,7 @@ on_both!(
     of_many_at_once_one_changes_something,
     replies_outlive_the_server_and_expire,
     the_oldest_replies_make_room,
+    who_keeps_few_replies_loses_none_to_who_keeps_many,
 );
 
 on_other_servers!(the_same_request_again_gets_the_first_reply,);

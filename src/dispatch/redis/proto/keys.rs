@@ -198,7 +198,8 @@ impl Partition {
         self.name("expiring")
     }
 
-    /// A sorted set by time, in milliseconds: the keys of the store that have the replies to requests, by when they expire.
+    /// A sorted set by time, in milliseconds: the keys of the store that have the replies to guests' requests, by when they
+    /// expire. Those of an earlier version are members', too.
     pub(crate) fn replies(&self, circle: &PublicKey) -> String {
         format!("{}replies:{circle}", self.prefix)
     }
@@ -211,6 +212,24 @@ impl Partition {
     /// A number: the bytes of these keys and their values.
     pub(crate) fn reply_bytes(&self, circle: &PublicKey) -> String {
         format!("{}reply_bytes:{circle}", self.prefix)
+    }
+
+    /// A sorted set by time, in milliseconds: the keys of the store that have the replies to members' requests, by when
+    /// they expire.
+    pub(crate) fn member_replies(&self, circle: &PublicKey) -> String {
+        format!("{}member_replies:{circle}", self.prefix)
+    }
+
+    /// A sorted set, all with the same score: these keys, after the account of the member, `r` or, where it was shortened,
+    /// `s`, and the time.
+    pub(crate) fn replies_by_member(&self, circle: &PublicKey) -> String {
+        format!("{}replies_by_member:{circle}", self.prefix)
+    }
+
+    /// A sorted set by bytes: the accounts of members with the bytes of these keys and their values, and `~` with those
+    /// of all.
+    pub(crate) fn member_reply_bytes(&self, circle: &PublicKey) -> String {
+        format!("{}member_reply_bytes:{circle}", self.prefix)
     }
 
     /// A string: bytes in the store, and the number of the last commit that changed it.
@@ -313,6 +332,9 @@ mod tests {
             partition.replies(&circle),
             partition.short_replies(&circle),
             partition.reply_bytes(&circle),
+            partition.member_replies(&circle),
+            partition.replies_by_member(&circle),
+            partition.member_reply_bytes(&circle),
             partition.usage(&circle),
             partition.circle_lock(&circle),
             partition.seen(&circle, &[9; 32]),

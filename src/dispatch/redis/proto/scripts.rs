@@ -57,8 +57,8 @@ scripts! {
     Commit = "commit.lua" {
         keys {
             jobs(), job_counts(&circle), waiting_callers(&circle), waiting_plays(&circle), plays(&circle),
-            store(&circle), store_keys(&circle), expiring(&circle), expiring_circles(), replies(&circle),
-            short_replies(&circle), reply_bytes(&circle), usage(&circle), circle_lock(&circle), commit_watchers(&circle),
+            store(&circle), store_keys(&circle), expiring(&circle), expiring_circles(), usage(&circle), circle_lock(&circle),
+            commit_watchers(&circle),
         }
         more more_keys
         args {
@@ -68,6 +68,8 @@ scripts! {
             backlog: Key, open_jobs: Key, pending: Key, delayed: Key, dead: Key, dead_by_circle: Key, index: Key, submitted: Key,
             // There once an event is.
             event_sequence: Key, events: Key, event_excess: Key, watchers: Key,
+            // There once a reply to a request is.
+            replies: Key, short_replies: Key, reply_bytes: Key, member_replies: Key, replies_by_member: Key, member_reply_bytes: Key,
         }
         lists {
             runs: Run, callers: Caller, reads: Read, ranges: ReadRange, puts: Put, deletes: Delete, adds: Add,
@@ -90,7 +92,8 @@ scripts! {
     Expire = "expire.lua" {
         keys {
             jobs(), store(&circle), store_keys(&circle), expiring(&circle), expiring_circles(), replies(&circle),
-            short_replies(&circle), reply_bytes(&circle), usage(&circle), commit_watchers(&circle),
+            short_replies(&circle), reply_bytes(&circle), member_replies(&circle), replies_by_member(&circle),
+            member_reply_bytes(&circle), usage(&circle), commit_watchers(&circle),
         }
         args { circle: PublicKey, most: usize, inbox_length: usize, inbox_bytes: usize }
     }

@@ -286,6 +286,12 @@ impl Committer {
             events: script::Key::NONE,
             event_excess: script::Key::NONE,
             watchers: script::Key::NONE,
+            replies: script::Key::NONE,
+            short_replies: script::Key::NONE,
+            reply_bytes: script::Key::NONE,
+            member_replies: script::Key::NONE,
+            replies_by_member: script::Key::NONE,
+            member_reply_bytes: script::Key::NONE,
             runs: List::new(),
             callers: List::new(),
             reads: List::new(),
@@ -401,10 +407,12 @@ impl<'a> CommitCall<'a> {
             num_submits: count(effects.jobs.len()),
             ..Run::default()
         };
+        let mut has_reply = false;
         for (key, write) in &effects.writes {
             match write {
                 Write::Put(value) => {
                     run.num_puts += 1;
+                    has_reply |= store::is_request(key);
                     commit.puts.push(Put {
                         put_key: bytes(key),
                         value: bytes(value),
@@ -424,6 +432,15 @@ impl<'a> CommitCall<'a> {
                     });
                 }
             }
+        }
+        if has_reply && commit.replies == script::Key::NONE {
+            let (partition, keys) = (self.partition, &mut commit.more_keys);
+            commit.replies = keys.add(partition.replies(&commit.circle));
+            commit.short_replies = keys.add(partition.short_replies(&commit.circle));
+            commit.reply_bytes = keys.add(partition.reply_bytes(&commit.circle));
+            commit.member_replies = keys.add(partition.member_replies(&commit.circle));
+            commit.replies_by_member = keys.add(partition.replies_by_member(&commit.circle));
+            commit.member_reply_bytes = keys.add(partition.member_reply_bytes(&commit.circle));
         }
         for range in &effects.range_deletes {
             commit.range_deletes.push(RangeDelete {

@@ -12,10 +12,10 @@ local function kept(key)
   return nil
 end
 
--- The longest value that goes into a digest itself, as read_set.rs has it.
-local INLINE = 64
 -- Returns whether a range, read as it was, has what it had: so many keys, or the keys, or also the values, by their digest.
 local function range_holds(start, reverse, stop, limit, is_count, has_values, found)
+  -- The longest value that goes into a digest itself, as read_set.rs has it.
+  local INLINE = 64
   if is_count then return count_in(store, store_keys, expiring, start, stop) == tonumber(found) end
   local parts = {}
   local has_ended = each_in(store, store_keys, expiring, start, stop, limit, reverse, has_values, function(key, value)
@@ -62,11 +62,11 @@ local function undo(before)
   end
 end
 
--- The key with the number of the last push.
-local PUSHED = '\255n'
 -- Gives new values their keys, and adds them to the writes, with the number of the last one. Returns by how much the store
 -- grows.
 local function name_pushes(to_push, writes)
+  -- The key with the number of the last push.
+  local PUSHED = '\255n'
   local taken, old = {}, redis.call('HGET', store, PUSHED)
   for _, write in ipairs(writes) do taken[write[1]] = true end
   local number, grows = tonumber(old or '') or 0, 0
@@ -129,57 +129,73 @@ end
 -- Keeps the reply to a request, which doesn't count in the quota. (A script has 200 locals at most, so these have a block.)
 local keep_reply
 do
-  -- Shortens a reply to its first fields: see expiring.rs. Returns how many bytes that gives back.
-  local REPLY_HEAD = 9 + 92
-  local function shorten_reply(key, expiry)
-    local value = redis.call('HGET', store, key)
-    if not value or #value <= REPLY_HEAD + 1 then return drop_replies(store, replies, {key}) end
-    redis.call('HSET', store, key, value:sub(1, REPLY_HEAD) .. '}')
-    redis.call('ZREM', replies, key)
-    redis.call('ZADD', short_replies, expiry, key)
-    return #value - REPLY_HEAD - 1
+  -- Returns the account that has the most bytes of replies, if all together have too many: see reply_room.rs.
+  local function find_largest()
+    local guests = tonumber(redis.call('GET', reply_bytes) or '0')
+    local _, all, member, most_bytes = unpack(redis.call('ZREVRANGE', member_reply_bytes, 0, 1, 'WITHSCORES'))
+    if guests + tonumber(all or '0') <= max_requests then return nil end
+    return member and tonumber(most_bytes) > guests and member or ''
   end
 
-  -- Drops some replies that have expired. If there are too many bytes of replies, it shortens the oldest; and if that isn't
-  -- enough, it drops the oldest of the short ones. Returns how many bytes that gives back.
-  local LOOKED_AT, EXPIRED_AT_ONCE = 64, 4
-  local function make_room(new, bytes)
-    local freed = 0
-    for _, index in ipairs({replies, short_replies}) do
-      local looks, goes_on = 0, true
-      while goes_on do
-        goes_on = false
-        local last = bytes - freed > max_requests and LOOKED_AT or EXPIRED_AT_ONCE
-        local oldest = redis.call('ZRANGE', index, 0, last, 'WITHSCORES')
-        for i = 1, #oldest, 2 do
-          -- The new one is among them, where it expires before others.
-          if oldest[i] ~= new then
-            local is_full = bytes - freed > max_requests
-            local has_expired = tonumber(oldest[i + 1]) <= clock()
-            goes_on = is_full or has_expired and looks < EXPIRED_AT_ONCE
-            if not goes_on then break end
-            looks = looks + 1
-            if has_expired or index == short_replies then
-              freed = freed + drop_replies(store, index, {oldest[i]})
-            else
-              freed = freed + shorten_reply(oldest[i], oldest[i + 1])
-            end
-          end
-        end
-      end
+  -- Returns the reply of an account that makes room first, and its entry. The new one comes last.
+  local function find_oldest(account, new)
+    if account == '' then
+      local oldest = redis.call('ZRANGE', replies, 0, 1)
+      for _, key in ipairs(redis.call('ZRANGE', short_replies, 0, 1)) do add(oldest, key) end
+      local key = oldest[1] ~= new and oldest[1] or oldest[2] or oldest[1]
+      return key, key
     end
-    return freed
+    local from, to = '[' .. account .. 'r', '(' .. account .. 't'
+    local entries = redis.call('ZRANGEBYLEX', replies_by_member, from, to, 'LIMIT', 0, 2)
+    local keys = {}
+    -- Before the key, there is a letter and the expiry time.
+    for i, entry in ipairs(entries) do keys[i] = entry:sub(#account + 10) end
+    local i = keys[1] == new and keys[2] and 2 or 1
+    return keys[i], entries[i]
   end
 
+  -- Has an account give up a reply: it is shortened to its first fields, or deleted if it has no others.
+  local function give_up(account, new, change_lists)
+    local key, entry = find_oldest(account, new)
+    if not key then
+      -- Its bytes were wrong.
+      if account == '' then return redis.call('DEL', reply_bytes) end
+      local bytes = redis.call('ZSCORE', member_reply_bytes, account)
+      redis.call('ZINCRBY', member_reply_bytes, '-' .. bytes, '~')
+      return redis.call('ZREM', member_reply_bytes, account)
+    end
+    local value = redis.call('HGET', store, key)
+    local whose, head, found = account_of(key, value or '')
+    if not value or whose ~= account or found ~= entry then
+      -- An earlier version has changed the reply.
+      for _, list in ipairs({replies, short_replies, replies_by_member}) do redis.call('ZREM', list, entry) end
+      return
+    end
+    change_lists(key, value, -1)
+    if #value > head + 1 then
+      value = value:sub(1, head) .. '}'
+      redis.call('HSET', store, key, value)
+      change_lists(key, value, 1)
+    else
+      redis.call('HDEL', store, key)
+    end
+  end
+
+  local AT_ONCE = 1000
   function keep_reply(key, value)
-    local expiry, old = expiry_of(key, value), kept(key)
+    local change_lists = reply_lists(
+      replies, short_replies, reply_bytes, member_replies, replies_by_member, member_reply_bytes
+    )
+    local old = redis.call('HGET', store, key)
+    if old then change_lists(key, old, -1) end
     redis.call('HSET', store, key, value)
-    redis.call('ZADD', replies, expiry, key)
-    if old then redis.call('ZREM', short_replies, key) end
-    redis.call('ZADD', expiring_circles, 'LT', expiry, circle)
-    local bytes = redis.call('INCRBY', reply_bytes, string.format('%.0f', #value + (old and -old or #key)))
-    local freed = make_room(key, bytes)
-    if freed > 0 then redis.call('INCRBY', reply_bytes, string.format('%.0f', -freed)) end
+    change_lists(key, value, 1)
+    redis.call('ZADD', expiring_circles, 'LT', expiry_of(key, value), circle)
+    for _ = 1, AT_ONCE do
+      local account = find_largest()
+      if not account then break end
+      give_up(account, key, change_lists)
+    end
   end
 end
 
@@ -225,8 +241,6 @@ end
 
 local answers = {}
 local ended_durable = 0
--- Keys that are swept at most where a run needs room.
-local SWEPT_AT_MOST = 1000
 -- The size of the store, the number of the last commit that changed it, and what those of this call have written.
 local size, commit
 local commits = {}
@@ -322,7 +336,7 @@ for _ = 1, runs do
 
   if reads_hold and after and after > quota and after > size then
     -- What has expired makes room. The keys that it writes are counted already.
-    local spared = {}
+    local SWEPT_AT_MOST, spared = 1000, {}
     for _, write in ipairs(writes) do spared[write[1]] = true end
     local swept, freed = sweep(store, store_keys, expiring, SWEPT_AT_MOST, spared)
     if #swept > 0 then

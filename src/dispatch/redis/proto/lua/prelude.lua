@@ -246,8 +246,8 @@ local function each_in(store, store_keys, expiring, start, stop, limit, reverse,
 end
 
 -- Returns the number of keys of a store in a range, those left out that have expired; or nothing, if they are too many.
-local COUNTED_AT_ONCE = 1000
 local function count_in(store, store_keys, expiring, start, stop)
+  local COUNTED_AT_ONCE = 1000
   local count = redis.call('ZLEXCOUNT', store_keys, '[' .. start, '(' .. stop)
   if not is_any_due(expiring) then return count end
   local from, time, is_due = 0, clock(), true
@@ -294,15 +294,39 @@ local function sweep(store, store_keys, expiring, most, spared)
   return swept, freed
 end
 
--- Deletes the replies to requests that have these keys of a store. Returns how many bytes they had.
-local function drop_replies(store, replies, keys)
-  local bytes = 0
-  each_value(store, keys, function(key, value)
-    bytes = bytes + #key + #value
-    redis.call('HDEL', store, key)
-    redis.call('ZREM', replies, key)
-  end)
-  return bytes
+-- Returns the account that a reply to a request counts for, by its stored value: a member's, or '' that of all guests. Then how
+-- long its first fields are, with all before them, and its entry where the account's replies are in order. See replies.rs.
+local function account_of(key, reply)
+  local account, head = '', 9 + 92
+  if reply:sub(head + 1, head + 12) == ',"account":"' then
+    account, head = reply:sub(head + 13, head + 28), head + 29
+  end
+  local letter = #reply == head + 1 and 's' or 'r'
+  return account, head, account == '' and key or account .. letter .. reply:sub(2, 9) .. key
+end
+
+-- Returns a function that adds a reply to the lists of its account, or with -1 takes it out. The member '~' has the
+-- bytes of all members.
+local function reply_lists(replies, short_replies, reply_bytes, member_replies, replies_by_member, member_reply_bytes)
+  return function(key, value, by)
+    local account, head, entry = account_of(key, value)
+    local expiry = expiry_of(key, value)
+    local bytes = string.format('%.0f', by * (#key + #value))
+    local function change(list, score, member)
+      if by > 0 then redis.call('ZADD', list, score, member) else redis.call('ZREM', list, member) end
+    end
+    if account == '' then
+      change(#value == head + 1 and short_replies or replies, expiry, key)
+      if redis.call('INCRBY', reply_bytes, bytes) <= 0 then redis.call('DEL', reply_bytes) end
+      return
+    end
+    change(member_replies, expiry, key)
+    change(replies_by_member, 0, entry)
+    for _, member in ipairs({account, '~'}) do
+      local left = redis.call('ZINCRBY', member_reply_bytes, bytes, member)
+      if tonumber(left) <= 0 then redis.call('ZREM', member_reply_bytes, member) end
+    end
+  end
 end
 
 -- Returns the bytes of a store, and the number of the last commit that changed it.
@@ -337,8 +361,8 @@ local function push_to_inbox(inbox, circle, counts, messages, from, to)
 end
 
 -- The last of those messages of a list, from this one on, that go into one entry: so many, and so many bytes or one more.
-local AT_ONCE, BYTES_AT_ONCE = 1000, 1048576
 local function last_of(messages, from)
+  local AT_ONCE, BYTES_AT_ONCE = 1000, 1048576
   local to, bytes = from - 1, 0
   repeat
     bytes = bytes + #messages[to + 1] + #messages[to + 2]
