@@ -190,18 +190,21 @@ pub fn is_of_store(entry: &[u8]) -> bool {
     entry.first().is_some_and(is_by_time) || replies::is_by_account(entry)
 }
 
-/// Returns the changes of the index when the stored value of a script's key changes.
-pub(super) fn reindex(
-    key: &Key,
-    old: Option<&Value>,
-    new: Option<&Value>,
-) -> impl Iterator<Item = Record> {
-    let entry_of = |value: &Value| Some(entry(expiry_of(key, value)?, key));
-    let [old, new] = [old, new].map(|value| value.and_then(entry_of));
-    let (old, new) = if old == new { (None, None) } else { (old, new) };
-    let old = old.map(|entry| Record::remove(Table::Expiry, entry));
-    let new = new.map(|entry| Record::put(Table::Expiry, entry, []));
-    old.into_iter().chain(new)
+/// Returns the changes of the index when the stored value of a key changes.
+pub(super) fn reindex(key: &Key, old: Option<&Value>, new: Option<&Value>) -> Vec<Record> {
+    let entries_of = |stored: &Value| match is_request(key) {
+        true => replies::entries(key, stored),
+        false => expiry_of(key, stored)
+            .map(|end| entry(end, key))
+            .into_iter()
+            .collect(),
+    };
+    let [old, new] = [old, new].map(|stored| stored.map_or_else(Vec::new, entries_of));
+    let gone = old.iter().filter(|entry| !new.contains(entry));
+    let added = new.iter().filter(|entry| !old.contains(entry));
+    let gone = gone.map(|entry| Record::remove(Table::Expiry, entry));
+    let added = added.map(|entry| Record::put(Table::Expiry, entry, []));
+    gone.chain(added).collect()
 }
 
 #[cfg(test)]
@@ -251,7 +254,7 @@ mod tests {
         let key = Key::new(b"key");
         let [plain, first, second] = [Value::new(b"7"), with_expiry(b"7", 1), with_expiry(b"8", 2)];
         let entries = |old, new| {
-            let changes = reindex(&key, old, new);
+            let changes = reindex(&key, old, new).into_iter();
             let change = |record: Record| (record.key, record.value.is_some());
             changes.map(change).collect::<Vec<_>>()
         };

@@ -146,18 +146,8 @@ pub(super) fn is_by_account(entry: &[u8]) -> bool {
     entry.first() == Some(&BY_ACCOUNT)
 }
 
-/// Returns the changes of [`Table::Expiry`] when a reply changes.
-pub(super) fn reindex(key: &Key, old: Option<&Value>, new: Option<&Value>) -> Vec<Record> {
-    let [old, new] = [old, new].map(|stored| stored.map_or_else(Vec::new, |it| entries(key, it)));
-    let gone = old.iter().filter(|entry| !new.contains(entry));
-    let added = new.iter().filter(|entry| !old.contains(entry));
-    let gone = gone.map(|entry| Record::remove(Table::Expiry, entry.clone()));
-    let added = added.map(|entry| Record::put(Table::Expiry, entry.clone(), []));
-    gone.chain(added).collect()
-}
-
-/// Returns all entries of a reply.
-fn entries(key: &Key, stored: &Value) -> Vec<Key> {
+/// Returns the entries of a reply in [`Table::Expiry`].
+pub(super) fn entries(key: &Key, stored: &Value) -> Vec<Key> {
     let account = Account::of(stored);
     let mut entries = Vec::from_iter(account.entry(key, stored));
     if let (Account::Member(_), Some(expiry)) = (account, expiry_of(key, stored)) {
@@ -170,7 +160,10 @@ fn entries(key: &Key, stored: &Value) -> Vec<Key> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{golden, store::expiring::with_expiry};
+    use crate::{
+        golden,
+        store::expiring::{reindex, with_expiry},
+    };
 
     const END: i64 = 1_700_000_000_123;
     const KEY: &[u8] = b"\xffrid";

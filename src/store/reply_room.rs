@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use super::{
     error::Unavailable,
-    expiring::expiry_of,
+    expiring::{expiry_of, reindex},
     locked_circle::LockedCircle,
     range::KeyRange,
     replies::{self, Account},
@@ -156,7 +156,7 @@ impl<R: Fn(&Key) -> Result<Option<Value>, Unavailable>> ReplyRoom<'_, R> {
     fn into_change(self, first_expiry: Option<i64>) -> ReplyChange {
         let mut records = self.stale;
         for (key, (old, new)) in self.changed {
-            records.extend(replies::reindex(&key, old.as_ref(), new.as_ref()));
+            records.extend(reindex(&key, old.as_ref(), new.as_ref()));
             records.push(Record {
                 table: Table::Store,
                 key,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     auth::Action,
-    dispatch::{self, JobRecord, Page, ReservedRead, Viewer},
+    dispatch::{self, JobRecord, Page, ReservedRead, Status, Viewer},
     rpc::{Admitted, Answer, Call, CallResult, Context, DeviceNeeds, Method, Needs, call::hold},
     store::Unavailable,
 };
@@ -105,6 +105,7 @@ impl Call for Redeliver {
             admitted.confirm(&asked.shared, asked.circle).await?;
             let read = asked.delivery(&memory).await?;
             let (job, _) = read.into_found();
+            let is_open = job.status == Status::Pending;
             let job = job.without_results();
             let read = asked.payload(&memory).await?;
             // The turn to read is free for others from here on; the body's memory is held until the job is stored.
@@ -121,6 +122,14 @@ impl Call for Redeliver {
                 received_at: Timestamp::now(),
             };
             let job_id = asked.shared.dispatcher.redeliver(again, session).await?;
+            if is_open {
+                // The new job is there, so this is no error of the call.
+                let jobs = asked.shared.dispatcher.jobs();
+                if let Err(Unavailable) = jobs.stop_in(asked.circle, asked.id).await {
+                    let (job, new) = (asked.id, job_id);
+                    tracing::warn!(%job, %new, "failed to stop the job of a delivery that was redelivered: it goes on");
+                }
+            }
             Ok(Redelivered { job_id })
         })))
     }

@@ -368,6 +368,30 @@ async fn redeliveries_run_the_script_as_it_is_now() {
     .await;
 }
 
+async fn a_redelivery_stops_a_job_that_would_run_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = taking(folder.path(), "1")
+        .env("CIRCLED_DISPATCH__DURABLE__RETRY_AFTER", "10m")
+        .start()
+        .await;
+    let mut owner = server.log_in(&key(1)).await;
+    let mut member = server.log_in(&key(2)).await;
+    put(&mut owner, "on_stripe", "throw \"a mistake\"").await;
+    let (failed, _) = stripe("evt_1").kept(&server).await;
+    until(&mut owner, &failed, "failed").await;
+    put(&mut owner, "on_stripe", "store.incr(EVENT.id, 1)").await;
+    let again = ok(&mut member, "redeliver", json!([failed])).await["job_id"].take();
+    assert_eq!(get_job(&mut owner, &failed).await["status"], "cancelled");
+    until(&mut owner, again.as_str().unwrap(), "finished").await;
+    assert!(server.jobs(OPEN).await.is_empty());
+    // One that has ended stays as it is.
+    ok(&mut member, "redeliver", json!([again])).await;
+    let again = again.as_str().unwrap();
+    assert_eq!(get_job(&mut owner, again).await["status"], "finished");
+    let duplicate = stripe("evt_1").kept(&server).await;
+    assert_eq!(duplicate, (failed, "duplicate".to_owned()));
+}
+
 async fn redeliveries_count_as_their_text() {
     let folder = tempfile::tempdir().unwrap();
     let server = taking(folder.path(), "1")
@@ -458,5 +482,6 @@ on_both!(
     a_circles_own_script_that_is_too_much_fails,
     a_delivery_keeps_its_version,
     redeliveries_run_the_script_as_it_is_now,
+    a_redelivery_stops_a_job_that_would_run_again,
     redeliveries_count_as_their_text,
 );
