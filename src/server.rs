@@ -2,6 +2,7 @@
 
 mod accept;
 mod admin;
+mod circles;
 #[cfg(feature = "console")]
 mod console;
 mod files;
@@ -263,6 +264,8 @@ impl Server {
         if let Some(admin) = admin {
             let routes = admin::routes(admin::Admin {
                 dispatcher: state.shared.dispatcher.clone(),
+                access: state.shared.access.clone(),
+                tasks: admin_ending.tasks.clone(),
                 stopping: state.ending.stopping.clone(),
                 gateway: Some(state.clone()),
             });
@@ -277,6 +280,8 @@ impl Server {
         ending.tasks.spawn(telling);
         let warning = warn_of_grants(state.clone());
         ending.tasks.spawn(warning);
+        let deleting = end_deleted(state.clone());
+        ending.tasks.spawn(deleting);
 
         shutdown.cancelled().await;
         let (sessions, circles) = (state.registry.sessions(), state.registry.circles());
@@ -325,6 +330,20 @@ async fn log_refusals(state: Arc<State>) {
         }
     }
     state.verify.refusals().log_skipped();
+}
+
+/// Ends the sessions of circles that an operator deletes, here or at another server.
+async fn end_deleted(state: Arc<State>) {
+    let deleting = state.shared.dispatcher.deleting();
+    let mut seen = deleting.subscribe();
+    loop {
+        tokio::select! {
+            circles = deleting.next(&mut seen) => {
+                state.registry.end(|circle| circles.contains(circle));
+            }
+            () = state.ending.stopping.cancelled() => return,
+        }
+    }
 }
 
 /// Logs the grants that end soon, each day.

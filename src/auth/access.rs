@@ -238,6 +238,11 @@ impl Access {
         self.0.load().serves(circle)
     }
 
+    /// Returns true if the settings list `circle`.
+    pub fn lists(&self, circle: &PublicKey) -> bool {
+        self.0.load().circles.contains_key(circle)
+    }
+
     /// Returns the role of the holder of `key` in `circle`, by the settings and the circle's key alone.
     pub fn fixed_role(&self, circle: &PublicKey, key: &PublicKey) -> Role {
         self.0.load().fixed_role(circle, key)

@@ -3,6 +3,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod call;
+mod circle;
 mod config;
 mod deliveries;
 mod device_keys;
@@ -85,6 +86,7 @@ enum Command {
     Members(members::Members),
     Deliveries(deliveries::Deliveries),
     Usage(usage::Usage),
+    Circle(circle::Circle),
     Config(config::Config),
     Webhook(webhook::Webhook),
     Health(health::Health),
@@ -173,6 +175,7 @@ impl Command {
             Self::Members(members) => Ok(members.run()),
             Self::Deliveries(deliveries) => Ok(deliveries.run()),
             Self::Usage(usage) => Ok(usage.run()),
+            Self::Circle(circle) => circle.run(),
             Self::Config(config) => config.run(),
             Self::Webhook(webhook) => webhook.run(),
             Self::Jobs(jobs) => jobs.run(),

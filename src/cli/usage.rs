@@ -32,7 +32,7 @@ impl Usage {
     }
 }
 
-fn print(usage: &CircleUsage) -> io::Result<()> {
+pub(super) fn print(usage: &CircleUsage) -> io::Result<()> {
     let CircleUsage {
         keys,
         bytes,

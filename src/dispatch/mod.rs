@@ -5,7 +5,9 @@
 //! its effects land and its outcome is handed over; if not, nothing happens at all.
 
 mod activity;
+mod circles;
 mod compile;
+mod deletion;
 mod delivery;
 mod embedded;
 mod ended;
@@ -25,7 +27,9 @@ mod usage;
 
 use activity::Look;
 pub use activity::{Happening, count};
+pub use circles::Largest;
 use compile::Requester;
+pub use deletion::Deleting;
 pub use delivery::{Delivery, NotAccepted, Progress, Receipt, Series};
 pub use embedded::{Embedded, EmbeddedOutcomeHandle, JobStore, Scripts};
 use ended::Interactive;
@@ -276,6 +280,9 @@ impl Dispatcher {
     /// It is not kept, and must be sent again.
     pub async fn accept(&self, delivery: Delivery, wait: Duration) -> Result<Receipt, NotAccepted> {
         let circle = delivery.circle;
+        if self.deleting().contains(&circle) {
+            return Err(NotAccepted::Unavailable);
+        }
         let receipt = match self {
             Self::Embedded(embedded) => embedded.accept(delivery, wait).await,
             Self::Redis(redis) => redis.accept(delivery, wait).await,

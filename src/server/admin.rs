@@ -16,10 +16,11 @@ use axum::{
 use circled_protocol::{JobId, JobStatus, PublicKey, Vocabulary, methods::Job};
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::scrape;
+use super::{circles, scrape};
 use crate::{
+    auth::Access,
     dispatch::{Cursor, Dispatcher, Listing, NotRetried},
     refusal::refuse,
     script::RunError,
@@ -29,6 +30,9 @@ use crate::{
 /// The state of the admin listener.
 pub(super) struct Admin {
     pub(super) dispatcher: Dispatcher,
+    pub(super) access: Arc<Access>,
+    /// Has what goes on if its request is given up.
+    pub(super) tasks: TaskTracker,
     /// Cancelled when the server begins to stop.
     pub(super) stopping: CancellationToken,
     /// The parts that only a server has, not a worker.
@@ -37,9 +41,13 @@ pub(super) struct Admin {
 
 /// Builds the routes. `/healthz`: 200, or 503 if the process can't go on and ends. `/readyz`: 200 while new sessions
 /// and jobs are taken; 503 once the server stops, and while its store takes nothing. `/metrics`: for
-/// Prometheus. `/jobs`: the durable jobs, for `circled jobs`.
+/// Prometheus. `/jobs`: the durable jobs, for `circled jobs`. `/circles`: what circles take, and the end of one, for
+/// `circled circle`.
 pub(super) fn routes(admin: Admin) -> Router {
-    let jobs = Router::new()
+    let circle = get(circles::show).delete(circles::delete);
+    let for_commands = Router::new()
+        .route("/circles", get(circles::list))
+        .route("/circles/{circle}", circle)
         .route("/jobs", get(list))
         .route("/jobs/{id}", get(show))
         .route("/jobs/{id}/retry", post(retry))
@@ -48,7 +56,7 @@ pub(super) fn routes(admin: Admin) -> Router {
         .route("/healthz", get(healthy))
         .route("/readyz", get(ready))
         .route("/metrics", get(scrape::scrape))
-        .merge(jobs)
+        .merge(for_commands)
         .method_not_allowed_fallback(async || Refused::WrongMethod)
         .fallback(async || Refused::NoSuchPath)
         .with_state(Arc::new(admin))
@@ -84,10 +92,11 @@ async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, Json<Value>) {
     (status, Json(answer))
 }
 
-/// The reason why a request about jobs is refused.
-enum Refused {
+/// The reason why a request about jobs or circles is refused.
+pub(super) enum Refused {
     NoSuchPath,
     WrongMethod,
+    NotACircle,
     NoSuchJob,
     NotOver,
     /// The job's script doesn't exist, or doesn't compile.
@@ -130,12 +139,17 @@ impl IntoResponse for Refused {
             Self::NoSuchPath => refuse(
                 StatusCode::NOT_FOUND,
                 "not_found",
-                "nothing is served here; there are /healthz, /readyz, /metrics, /jobs and /jobs/{id}",
+                "nothing is served here; there are /healthz, /readyz, /metrics, /jobs, /jobs/{id}, /circles and /circles/{circle}",
             ),
             Self::WrongMethod => refuse(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
-                "send a GET; or, to retry a job, a POST to /jobs/{id}/retry",
+                "send a GET; to retry a job, a POST to /jobs/{id}/retry; to delete a circle, a DELETE to /circles/{circle}",
+            ),
+            Self::NotACircle => refuse(
+                StatusCode::NOT_FOUND,
+                "invalid_circle",
+                "that is not a circle's key: 66 or 130 hex digits of a point on the curve",
             ),
             Self::NoSuchJob => refuse(StatusCode::NOT_FOUND, "no_such_job", "there is no such job"),
             Self::NotOver => refuse(StatusCode::NOT_FOUND, "not_over", NotRetried::NOT_OVER),

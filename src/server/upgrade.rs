@@ -31,6 +31,7 @@ pub(super) enum Refused {
     NotAGet,
     NotAKey,
     UnknownCircle,
+    BeingDeleted,
     ForeignPage,
     NotAnUpgrade,
     MalformedUpgrade,
@@ -77,6 +78,11 @@ impl IntoResponse for Refused {
                 "unknown_circle",
                 "this server does not serve that circle",
             ),
+            Self::BeingDeleted => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "this circle is being deleted by the operator of the server: try again later",
+            ),
             Self::ForeignPage => (
                 StatusCode::FORBIDDEN,
                 "origin_not_allowed",
@@ -107,6 +113,7 @@ impl IntoResponse for Refused {
             | Self::NotAGet
             | Self::NotAKey
             | Self::UnknownCircle
+            | Self::BeingDeleted
             | Self::ForeignPage
             | Self::MalformedUpgrade => response,
         }
@@ -201,6 +208,10 @@ fn begin(
         .write_buffer_size(WRITE_BUFFER)
         .max_message_size(max_message)
         .max_frame_size(max_message);
+    // One that begins at the same time ends with the others, or is refused.
+    if state.shared.dispatcher.deleting().contains(&circle) {
+        return Err(Refused::BeingDeleted);
+    }
     let tasks = state.ending.tasks.clone();
     let permit = match admitted {
         Ok(permit) => permit,

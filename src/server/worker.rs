@@ -25,6 +25,7 @@ pub struct Worker {
     admin: Option<TcpListener>,
     accept: Acceptor,
     dispatcher: Dispatcher,
+    access: Arc<Access>,
     live: Live,
     shutdown_grace: std::time::Duration,
 }
@@ -53,7 +54,8 @@ impl Worker {
             admin,
             accept: admin_acceptor(settings, files),
             dispatcher,
-            live: Live::worker(access, scripts),
+            live: Live::worker(access.clone(), scripts),
+            access,
             shutdown_grace: settings.server.shutdown_grace,
         })
     }
@@ -81,6 +83,7 @@ impl Worker {
             admin,
             accept,
             dispatcher,
+            access,
             live: _,
             shutdown_grace,
         } = self;
@@ -88,6 +91,8 @@ impl Worker {
         if let Some(admin) = admin {
             let routes = admin::routes(admin::Admin {
                 dispatcher: dispatcher.clone(),
+                access,
+                tasks: ending.tasks.clone(),
                 stopping: stopping.clone(),
                 gateway: None,
             });

@@ -44,7 +44,7 @@ impl Generation {
         self.0.load(Ordering::Acquire)
     }
 
-    fn lose(&self) {
+    pub(super) fn lose(&self) {
         self.0.store(true, Ordering::Release);
     }
 }

@@ -217,6 +217,7 @@ impl Store {
         circle: &PublicKey,
         key: &[u8],
     ) -> Result<Option<Value>, Unavailable> {
+        self.0.disk.deletions().check(circle)?;
         self.0.disk.get(table, circle, key)
     }
 
@@ -230,6 +231,7 @@ impl Store {
         circle: &PublicKey,
         key: &[u8],
     ) -> Result<Option<usize>, Unavailable> {
+        self.0.disk.deletions().check(circle)?;
         self.0.disk.size_of(table, circle, key)
     }
 
@@ -278,11 +280,20 @@ impl Store {
     /// # Errors
     /// A disk that can't be read.
     pub fn last_commit(&self, circle: &PublicKey) -> Result<u64, Unavailable> {
+        self.0.disk.deletions().check(circle)?;
         Ok(Usage::read(&self.0.disk, circle)?.commit)
     }
 
+    /// Returns whether the size of a circle's store is known.
+    ///
+    /// # Errors
+    /// A disk that can't be read.
+    pub fn has_usage(&self, circle: &PublicKey) -> Result<bool, Unavailable> {
+        Ok(self.size_of(Table::Usage, circle, &[])?.is_some())
+    }
+
     /// Goes through what is on disk in a table, circle by circle, in the order of the keys, from `from` on: a circle's
-    /// bytes and then some of its key, or nothing.
+    /// bytes and then some of its key, or nothing. Leaves out circles that are being deleted.
     ///
     /// # Errors
     /// A disk that can't be read.
@@ -292,7 +303,15 @@ impl Store {
         from: &[u8],
         found: &mut dyn FnMut(PublicKey, &[u8], &Value) -> Scan,
     ) -> Result<(), Unavailable> {
-        self.0.disk.scan(table, from, found)
+        let deletions = self.0.disk.deletions();
+        self.0.disk.scan(
+            table,
+            from,
+            &mut |circle, key, value| match deletions.check(&circle) {
+                Ok(()) => found(circle, key, value),
+                Err(Unavailable) => Scan::NextCircle,
+            },
+        )
     }
 
     /// Goes through one circle's entries of a table that are on disk, from the key `from` on or, where `newest` says
@@ -308,6 +327,7 @@ impl Store {
         newest: bool,
         found: &mut dyn FnMut(&[u8], &Value) -> bool,
     ) -> Result<(), Unavailable> {
+        self.0.disk.deletions().check(circle)?;
         self.0.disk.walk(table, circle, from, newest, found)
     }
 
@@ -328,6 +348,7 @@ impl Store {
     /// # Errors
     /// A disk that can't be read.
     pub fn log(&self, circle: &PublicKey, from: u64, most: usize) -> Result<Log, Unavailable> {
+        self.0.disk.deletions().check(circle)?;
         log::read(&self.0.disk, circle, from, most)
     }
 
@@ -391,7 +412,14 @@ impl Store {
         &self.0.shared.queue
     }
 
-    pub(super) fn transaction(&self, circle: PublicKey, snapshot: Option<Snapshot>) -> Transaction {
+    pub(super) fn transaction(
+        &self,
+        circle: PublicKey,
+        mut snapshot: Option<Snapshot>,
+    ) -> Transaction {
+        if self.disk().deletions().check(&circle).is_err() {
+            snapshot = Some(Snapshot::of_deletion(self.disk().snapshot()));
+        }
         Transaction::new(self.0.disk.clone(), self.0.limits.clone(), circle, snapshot)
     }
 

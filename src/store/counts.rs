@@ -140,6 +140,7 @@ impl Store {
     /// # Errors
     /// A disk that can't be read, or that didn't take a write meanwhile.
     pub fn counts(&self, circle: PublicKey, counting: Counting) -> Result<Counts, Unavailable> {
+        self.disk().deletions().check(&circle)?;
         let counts = self.latest_counts(circle, &counting)?;
         drop(counting);
         // It comes after all that they count.

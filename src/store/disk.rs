@@ -15,6 +15,7 @@ use fjall::{Keyspace, PersistMode, Readable, Snapshot};
 use super::{
     commit::Scan,
     database::{LAST_WRITE, Reason, Tables, error_text},
+    deletion::Deletions,
     disk_snapshot::DiskSnapshot,
     error::{OpenError, Unavailable},
     expiring::Clock,
@@ -48,6 +49,7 @@ pub struct Disk {
     snapshot: RwLock<Arc<DiskSnapshot>>,
     watermark: Watermark,
     clock: Clock,
+    deletions: Deletions,
     // Fields are dropped in order: the lock goes last.
     _lock: File,
 }
@@ -107,7 +109,7 @@ impl Disk {
         let room = Room::new(settings);
         let snapshot = Arc::new(DiskSnapshot::new(tables.database.snapshot()));
         room.note(0, &snapshot);
-        Ok(Self {
+        let disk = Self {
             path,
             min_free: settings.min_free as u64,
             room,
@@ -115,8 +117,14 @@ impl Disk {
             tables,
             watermark,
             clock: Clock::default(),
+            deletions: Deletions::default(),
             _lock: lock,
-        })
+        };
+        disk.finish_deletions().map_err(|source| OpenError::Io {
+            path: disk.path.clone(),
+            source,
+        })?;
+        Ok(disk)
     }
 
     /// Returns whether there is a data folder. Creates none.
@@ -132,6 +140,11 @@ impl Disk {
     /// The clock by which keys expire.
     pub(super) fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// The circles that are being deleted.
+    pub(super) fn deletions(&self) -> &Deletions {
+        &self.deletions
     }
 
     /// Returns a snapshot of what is on disk right now.

@@ -98,6 +98,27 @@ impl LockedCircle<'_> {
         self.write(transaction, records, preconditions, done, reservation, at)
     }
 
+    /// Writes records of a circle that is being deleted.
+    pub(super) fn erase(
+        &mut self,
+        records: Vec<Record>,
+        done: CommitCallback,
+        reservation: QueueReservation<'_>,
+    ) {
+        let number = self.latest.apply(&records);
+        self.store.queue().push(PendingCommit {
+            key: self.key,
+            circle: self.circle.clone(),
+            generation: self.latest.generation(),
+            number,
+            records,
+            events: Vec::new(),
+            commit: None,
+            done,
+            reserved: reservation.into_bytes(),
+        });
+    }
+
     /// Commits at a time, or now.
     pub(super) fn write(
         &mut self,
@@ -155,6 +176,7 @@ impl LockedCircle<'_> {
         at: i64,
     ) -> Result<CheckedCommit, CommitError> {
         let disk = self.store.disk();
+        disk.deletions().check(&self.key)?;
         let (mut usage, mut replies, mut first_expiry) = (None, None, None);
         let (mut new_events, mut keys) = (Vec::new(), 0);
         let mut jobs = Vec::new();

@@ -21,6 +21,7 @@ mod commit;
 mod commit_hub;
 mod counts;
 mod database;
+mod deletion;
 mod disk;
 mod disk_snapshot;
 mod effects;

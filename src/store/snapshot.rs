@@ -32,6 +32,13 @@ impl Snapshot {
         Self { on_disk, pending }
     }
 
+    /// Returns a snapshot of a circle that is being deleted: nothing that was read in it can be told or committed.
+    pub(super) fn of_deletion(on_disk: Arc<DiskSnapshot>) -> Self {
+        let lost = Generation::default();
+        lost.lose();
+        Self::new(on_disk, Some((Arc::default(), lost)))
+    }
+
     /// Returns whether all of it is on disk.
     pub(super) fn is_durable(&self) -> bool {
         self.pending.is_none()

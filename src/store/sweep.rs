@@ -59,7 +59,7 @@ impl ExpiringCircles {
         self.lock().get(circle).is_some_and(|expiry| *expiry <= now)
     }
 
-    fn forget(&self, circle: &PublicKey) {
+    pub(super) fn forget(&self, circle: &PublicKey) {
         self.lock().remove(circle);
     }
 

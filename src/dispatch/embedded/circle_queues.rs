@@ -257,6 +257,20 @@ impl CircleQueues {
         }
     }
 
+    /// Removes the jobs of a circle that wait.
+    pub(super) fn forget_circle(&mut self, circle: &PublicKey) {
+        let Some(queue) = self.circles.get(circle) else {
+            return;
+        };
+        let ready = queue.ready.iter().map(|ready| ready.id);
+        let delayed = self.delayed.iter();
+        let delayed = delayed.filter(|(_, later)| later.circle == *circle);
+        let waiting: Vec<_> = ready.chain(delayed.map(|((_, job), _)| *job)).collect();
+        for job in waiting {
+            self.forget(circle, job);
+        }
+    }
+
     /// Notes that a job runs, with the gate that decides how it ends.
     pub(super) fn mark_running(&mut self, job: JobId, gate: Arc<CommitGate>) {
         self.running.insert(job, gate);

@@ -242,6 +242,11 @@ impl DurableJobs {
         stopped
     }
 
+    /// Forgets the jobs of a circle that wait: there are none any more.
+    pub(super) fn forget_circle(&self, circle: &PublicKey) {
+        self.lock().forget_circle(circle);
+    }
+
     pub(super) fn is_running(&self, id: JobId) -> bool {
         self.lock().is_running(id)
     }

@@ -2,6 +2,7 @@
 
 mod circle_queues;
 mod commit_gate;
+mod deletion;
 mod durable;
 mod interactive;
 mod job_pages;
@@ -33,6 +34,7 @@ use super::{
     Account, Delivery, DiskFigures, Figures, JobRecord, Listing, NotAccepted, NotRetried, Receipt,
     Retried, Settings, StartError,
     compile::Requester,
+    deletion::Deleting,
     job_pages::PageProgress,
     job_reads::JobReads,
     jobs::{JobPart, ListedJobs},
@@ -57,6 +59,9 @@ pub struct Embedded {
     job_timeout: Duration,
     job_reads: JobReads,
     halt: CancellationToken,
+    deleting: Deleting,
+    /// Held while a circle is deleted.
+    one_deletion: tokio::sync::Mutex<()>,
 }
 
 impl Embedded {
@@ -84,6 +89,8 @@ impl Embedded {
             job_timeout: settings.job_timeout.get(),
             job_reads: JobReads::new(settings.durable.looks.get()),
             halt: CancellationToken::new(),
+            deleting: Deleting::default(),
+            one_deletion: tokio::sync::Mutex::default(),
         })
     }
 

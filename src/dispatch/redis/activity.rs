@@ -8,19 +8,22 @@ use futures_util::future::join_all;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::{conn::Connection, proto::keys::Partition};
+use super::{conn::Connection, deletion, proto::keys::Partition};
 use crate::{
-    dispatch::activity::{self, Counters, Happening},
+    dispatch::{
+        activity::{self, Counters, Happening},
+        deletion::Deleting,
+    },
     store::Unavailable,
 };
 
 /// The pause between two additions.
-const PACE: Duration = Duration::from_secs(1);
+pub(super) const PACE: Duration = Duration::from_secs(1);
 /// The milliseconds for which a circle is counted after the last look at it, and its counts are kept.
 const KEEP_FOR: i64 = 30_000;
 
-/// Counts in the circles that somebody looks at, anywhere, until the server stops.
-pub(super) async fn run(redis: Connection, stop: CancellationToken) {
+/// Counts in the circles that somebody looks at, anywhere, and notes those that somebody deletes, until the server stops.
+pub(super) async fn run(redis: Connection, deleting: Deleting, stop: CancellationToken) {
     let mut pace = interval(PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -32,6 +35,9 @@ pub(super) async fn run(redis: Connection, stop: CancellationToken) {
             continue;
         }
         // Where Redis can't be asked, nothing changes.
+        if let Ok(circles) = deletion::marked(&redis).await {
+            deleting.replace(circles);
+        }
         if let Ok(circles) = looked_at(&redis).await {
             let all = activity::all();
             join_all(all.iter().map(|(circle, own)| add(&redis, circle, own))).await;

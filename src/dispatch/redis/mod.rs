@@ -11,6 +11,7 @@
 
 mod activity;
 mod conn;
+mod deletion;
 mod figures;
 mod gateway;
 mod jobs;
@@ -52,6 +53,7 @@ use super::{
     Account, BackendHandle, Delivery, MAX_ATTEMPTS, NotAccepted, Played, Receipt, Role, Scripts,
     Settings, StartError,
     compile::Requester,
+    deletion::Deleting,
     job_reads::JobReads,
     submission::{JobRequest, Submission},
 };
@@ -86,6 +88,7 @@ pub struct Redis {
     /// Cancelled when the server can't go on.
     fatal: CancellationToken,
     why: Arc<OnceLock<Disagreement>>,
+    deleting: Deleting,
 }
 
 impl Redis {
@@ -123,7 +126,8 @@ impl Redis {
                 }
             }
         });
-        tasks.spawn(activity::run(redis.clone(), stop.clone()));
+        let deleting = Deleting::default();
+        tasks.spawn(activity::run(redis.clone(), deleting.clone(), stop.clone()));
         let (gateway, worker) = match role {
             Role::Gateway { .. } => (true, own.worker),
             Role::Worker { .. } => (false, true),
@@ -184,6 +188,7 @@ impl Redis {
             fatal,
             why,
             redis,
+            deleting,
         };
         let connected = timeout(own.timeout.get() * 2, server.until_up());
         tokio::select! {

@@ -66,7 +66,7 @@ impl ReadSource {
     pub(super) fn last_commit(&mut self, circle: &PublicKey) -> Result<u64, Unavailable> {
         match self {
             Self::Disk { disk, snapshot } => {
-                let snapshot = viewed(snapshot, disk);
+                let snapshot = viewed(snapshot, disk, circle)?;
                 let stored = snapshot.get(disk, circle, Table::Usage, &Key::new(&[]))?;
                 Ok(Usage::of(stored.as_ref()).commit)
             }
@@ -83,7 +83,7 @@ impl ReadSource {
     ) -> Result<Option<Value>, Unavailable> {
         let found = match self {
             Self::Disk { disk, snapshot } => {
-                viewed(snapshot, disk).get(disk, circle, Table::Store, key)?
+                viewed(snapshot, disk, circle)?.get(disk, circle, Table::Store, key)?
             }
             Self::Remote(reads) => reads.get(key)?,
         };
@@ -112,7 +112,14 @@ impl ReadSource {
             Self::Disk { disk, snapshot } => {
                 let sees =
                     |key: &[u8], stored: &Value| read_time.sees(key, stored, || disk.clock().now());
-                viewed(snapshot, disk).entries(disk, circle, Table::Store, range, sees, found)
+                viewed(snapshot, disk, circle)?.entries(
+                    disk,
+                    circle,
+                    Table::Store,
+                    range,
+                    sees,
+                    found,
+                )
             }
             Self::Remote(reads) => {
                 let none = Value::new(&[]);
@@ -150,7 +157,7 @@ impl ReadSource {
                 };
                 let sees =
                     |key: &[u8], stored: &Value| read_time.sees(key, stored, || disk.clock().now());
-                let view = viewed(snapshot, disk);
+                let view = viewed(snapshot, disk, circle)?;
                 view.entries(disk, circle, Table::Store, range, sees, found)?;
                 goes_on = goes_on && on_counted(untold);
                 Ok(goes_on.then_some(count))
@@ -166,7 +173,16 @@ impl ReadSource {
     }
 }
 
-/// Returns the snapshot, and takes it first if there is none.
-fn viewed<'a>(snapshot: &'a mut Option<Snapshot>, disk: &Disk) -> &'a Snapshot {
-    snapshot.get_or_insert_with(|| Snapshot::new(disk.snapshot(), None))
+/// Returns the snapshot, and takes it first if there is none. Not while the circle is being deleted.
+fn viewed<'a>(
+    snapshot: &'a mut Option<Snapshot>,
+    disk: &Disk,
+    circle: &PublicKey,
+) -> Result<&'a Snapshot, Unavailable> {
+    if snapshot.is_none() {
+        disk.deletions().check(circle)?;
+        *snapshot = Some(Snapshot::new(disk.snapshot(), None));
+        disk.deletions().check(circle)?;
+    }
+    snapshot.as_ref().ok_or(Unavailable)
 }

@@ -44,6 +44,11 @@ impl Keys {
         &self.namespace
     }
 
+    /// Returns the pattern that fits the [`usage`](Partition::usage) of all circles in all partitions.
+    pub(crate) fn usage_pattern(&self) -> String {
+        format!("{{{}:*}}:usage:*", literal(&self.namespace))
+    }
+
     pub(crate) fn partitions(&self) -> &[Partition] {
         &self.partitions
     }
@@ -75,6 +80,18 @@ impl Keys {
 /// <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags>.
 fn redis_slot(key: &str) -> u16 {
     fred::util::redis_keyslot(key.as_bytes())
+}
+
+/// Returns a text as a pattern that fits this text alone.
+fn literal(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if "*?[]\\".contains(letter) {
+            pattern.push('\\');
+        }
+        pattern.push(letter);
+    }
+    pattern
 }
 
 impl Partition {
@@ -171,6 +188,12 @@ impl Partition {
     /// which it is counted. Only the first partition has it.
     pub(crate) fn looked_at(&self) -> String {
         self.name("looked_at")
+    }
+
+    /// A sorted set by time, in milliseconds: the circles of all partitions that are being deleted, each with the time until
+    /// which no gateway serves it. Only the first partition has it.
+    pub(crate) fn deleting(&self) -> String {
+        self.name("deleting")
     }
 
     /// A hash, for a while: how often things have happened in a circle at which somebody looks.
@@ -284,6 +307,17 @@ impl Partition {
     /// An earlier version changes [`dead`](Self::dead) alone: they differ until this one is made again.
     pub(crate) fn dead_by_circle(&self) -> String {
         self.name("dead_by_circle")
+    }
+
+    /// A pattern that fits the marks of a circle's deliveries, [`seen`](Self::seen) and
+    /// [`final_delivery`](Self::final_delivery), and no other key.
+    pub(crate) fn marks_pattern(&self, circle: &PublicKey) -> String {
+        format!("{}*:{circle}:*", literal(&self.prefix))
+    }
+
+    /// A pattern that fits the [`usage`](Self::usage) of all circles here.
+    pub(crate) fn usage_pattern(&self) -> String {
+        literal(&self.name("usage:")) + "*"
     }
 
     fn name(&self, what: &str) -> String {

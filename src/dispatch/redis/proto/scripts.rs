@@ -194,6 +194,31 @@ scripts! {
         args { entry: String }
     }
 
+    /// Deletes all that is a circle's own, but for its durable jobs and their entries, and has nothing of it be committed
+    /// or accepted from then on.
+    DeleteCircle = "delete.lua" {
+        keys {
+            job_counts(&circle), waiting_callers(&circle), waiting_plays(&circle), plays(&circle), backlog(&circle),
+            open_jobs(&circle), event_sequence(&circle), event_excess(&circle), events(&circle), activity(&circle),
+            store(&circle), store_keys(&circle), expiring(&circle), replies(&circle), short_replies(&circle),
+            reply_bytes(&circle), usage(&circle), expiring_circles(), circle_lock(&circle),
+        }
+        args { circle: PublicKey }
+    }
+
+    /// Deletes durable jobs of a circle, so many at most. Returns fewer once none is left.
+    DeleteJobs = "delete_jobs.lua" {
+        keys { jobs(), pending(), delayed(), index(), submitted(), dead(), dead_by_circle() }
+        args { circle: PublicKey, most: usize }
+    }
+
+    /// Deletes the entries of a circle among the next ones of the stream, so many of which are looked at. Returns where to
+    /// go on; nothing, if that was the end.
+    DeleteEntries = "delete_entries.lua" {
+        keys { jobs() }
+        args { circle: PublicKey, from: String, most: usize }
+    }
+
     /// Sends a gateway a message in its inbox, about nothing.
     Barrier = "barrier.lua" {
         of { gateway: String }

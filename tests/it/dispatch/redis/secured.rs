@@ -3,10 +3,12 @@
 use std::{path::Path, process::Command};
 
 use tempfile::TempDir;
+use tokio::task::spawn_blocking;
 
 use crate::harness::{
+    command::circled_command,
     load::Load,
-    redis::{Fleet, Program, RedisServer, port::Port},
+    redis::{Fleet, Program, RedisServer, circle, port::Port},
 };
 
 /// Returns the rights that docs/OPERATIONS.md gives a user.
@@ -39,7 +41,20 @@ async fn a_user_with_one_more_right_is_enough_for_syncs() {
 async fn a_user_with_a_password_is_enough() {
     let redis = RedisServer::start().await;
     let url = restrict(&redis, rights()).await;
-    works(Fleet::on(url)).await;
+    works(Fleet::on(&url)).await;
+    let gateway = Fleet::on(&url).gateway().await;
+    let admin = format!("http://{}", gateway.admin_address().unwrap());
+    let circle = circle(0).to_string();
+    for arguments in [&["usage"][..], &["delete", &circle, "--yes"]] {
+        let mut command = circled_command();
+        command
+            .arg("circle")
+            .args(arguments)
+            .args(["--url", &admin]);
+        let run = spawn_blocking(move || command.output().unwrap()).await;
+        let run = run.unwrap();
+        assert!(run.status.success(), "{arguments:?}: {run:?}");
+    }
 
     let wrong = redis.url().replace("://", "://circled:wrong@");
     let fleet = Fleet::on(wrong);

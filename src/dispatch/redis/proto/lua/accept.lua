@@ -1,3 +1,10 @@
+-- The circle is being deleted.
+if redis.call('GET', partition_key(jobs, 'lock:' .. circle)) == '!' then
+  local refused = {}
+  for i = 1, new_jobs do refused[i] = '' end
+  return refused
+end
+
 -- Returns how many jobs that aren't over have names that begin so.
 local function count_open(prefix)
   return redis.call('ZLEXCOUNT', open_jobs, '[' .. prefix, '(' .. prefix .. '\255')

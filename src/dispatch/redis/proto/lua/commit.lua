@@ -2,6 +2,12 @@
 passed_at_most = 2 * passed_at_most
 
 local holder = redis.call('GET', circle_lock)
+-- The circle is being deleted.
+if holder == '!' then
+  local gone = {}
+  for i = 1, runs do gone[i] = 'gone' end
+  return gone
+end
 if holder and holder ~= locked_by and locked_by ~= '*' then return 'locked' end
 if holder == locked_by then redis.call('DEL', circle_lock) end
 
