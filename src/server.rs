@@ -139,6 +139,7 @@ impl Server {
     /// Listens on the addresses and starts the dispatcher.
     pub async fn bind(settings: &config::Settings, fail_fast: bool) -> Result<Self, ServeError> {
         prepare_counters();
+        dispatch::log_runs_over(settings.log.slow);
         let files = OpenFiles::claim(settings.server.reserved_files)?;
         let max_unsent = settings.server.max_unsent;
         let listen = settings.server.listen.to_string();

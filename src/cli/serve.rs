@@ -22,7 +22,7 @@ Examples:
 
 Signals: on SIGTERM or SIGINT, the server lets running scripts finish (server.shutdown_grace) and
 exits with 0; on a second one it exits at once, with 143 or 130. On SIGHUP it reads its settings
-again: log.level, circles with their rules and grants, server.key, providers of webhooks and their
+again: log.level, log.slow, circles with their rules and grants, server.key, providers of webhooks and their
 secrets change at once; the log lists what needs a restart, and all mistakes.";
 
 /// Run the server.

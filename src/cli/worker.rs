@@ -18,7 +18,7 @@ Examples:
 
 Signals: on SIGTERM or SIGINT, a worker lets running jobs finish (server.shutdown_grace), gives the
 others back, and exits with 0; on a second one it exits at once, with 143 or 130. On SIGHUP it reads
-its settings again: log.level, the rules and members of circles, and the scripts of webhooks change
+its settings again: log.level, log.slow, the rules and members of circles, and the scripts of webhooks change
 at once; the log lists what needs a restart, and all mistakes.";
 
 /// Run jobs that gateways put into Redis.

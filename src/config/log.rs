@@ -1,5 +1,7 @@
 //! The `[log]` settings.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Deserializer, de::Error};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
@@ -12,6 +14,9 @@ pub struct Log {
     pub level: String,
     /// The form of a line.
     pub format: LogFormat,
+    /// Runs of scripts that take longer are logged; none if it is zero.
+    #[serde(with = "crate::units::duration")]
+    pub slow: Duration,
 }
 
 /// The form of a log line.

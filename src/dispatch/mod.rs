@@ -22,6 +22,7 @@ mod retry;
 mod retry_dead;
 mod room;
 pub mod settings;
+mod slow;
 mod submission;
 mod usage;
 
@@ -47,6 +48,7 @@ pub use redis::{
 pub use retry::{NotRetried, Retried};
 pub use retry_dead::{DeadJobs, DeadRetried};
 pub use settings::{Backend, Settings};
+pub use slow::{SlowScript, log_runs_over, slow_scripts};
 pub use submission::Submission;
 
 use std::{

@@ -3,7 +3,12 @@
 use std::sync::Arc;
 
 use super::{SetUp, SetUpError, State, scripts};
-use crate::{auth::Access, config, dispatch::Scripts, webhooks::ProviderSettings};
+use crate::{
+    auth::Access,
+    config,
+    dispatch::{Scripts, log_runs_over},
+    webhooks::ProviderSettings,
+};
 
 /// The settings of a running server that can be changed. A cheap handle.
 #[derive(Debug, Clone)]
@@ -49,6 +54,7 @@ impl Live {
         of_provider
             || [
                 "server.key",
+                "log.slow",
                 "circle",
                 "circles.open",
                 "circles.allow_open",
@@ -100,6 +106,7 @@ impl Live {
                 scripts
             }
         };
+        log_runs_over(settings.log.slow);
         let scripts = self.scripts.take(&scripts).into_iter();
         let scripts = scripts.map(|provider| format!("webhooks.{provider}.script"));
         taken.read_anew.extend(scripts);

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     auth::Access,
     config,
-    dispatch::{Dispatcher, Role},
+    dispatch::{self, Dispatcher, Role},
     metrics::metrics,
     units::duration::whole_milliseconds,
 };
@@ -38,6 +38,7 @@ impl Worker {
     pub async fn start(settings: &config::Settings, fail_fast: bool) -> Result<Self, ServeError> {
         // The time of the start is the first that it notes.
         metrics();
+        dispatch::log_runs_over(settings.log.slow);
         let files = OpenFiles::claim(settings.server.reserved_files)?;
         let admin = admin_listener(settings).await?;
         let access = Arc::new(Access::new(&settings.circles, &settings.circle));

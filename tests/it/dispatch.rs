@@ -8,5 +8,6 @@ mod redis;
 mod retry_dead;
 mod same;
 mod shares;
+mod slow;
 mod submitted;
 mod usage;

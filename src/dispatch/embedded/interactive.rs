@@ -20,6 +20,7 @@ use crate::{
     dispatch::{
         Account, BackendHandle, MAX_WAITING, Played, ReservedOutcome, ended,
         job::{name, reserve},
+        slow::{TimedRun, Times},
     },
     memory::MemoryBudget,
     script::RunError,
@@ -108,13 +109,15 @@ impl Embedded {
         if reserved.reservation.is_none() {
             return Ok(Some(Played::Now(reserved.outcome)));
         }
+        // A short one is slow only if its commit is.
+        let timed = TimedRun::of(job, &reserved.outcome, Times::default());
         let (reply, handle) = self.outcome_handle(job.timeout);
         let gate = handle.gate.0.clone();
         let committed = self.runner.store.commit(
             writes,
             Vec::new(),
             Preconditions::gated_by(&|| gate.try_commit()),
-            reply.done(reserved),
+            reply.done(reserved, timed),
             WaitPolicy::FailFast,
         );
         committed.map_err(|refused| refused.why)?;
@@ -133,8 +136,9 @@ impl Embedded {
         let gate = handle.gate.0.clone();
         let cancelled = gate.cancelled().clone();
         let (runner, deadline, weight) = (self.runner.clone(), handle.deadline, job.weight());
+        let came = Instant::now();
         let task = Box::new(move || {
-            span.in_scope(|| run(&runner, &job, &memory, deadline, &gate, &reply))
+            span.in_scope(|| run(&runner, &job, &memory, came, deadline, &gate, &reply))
         });
         let threads = &self.runner.threads;
         match threads.submit_waiting(session, weight, accounts, cancelled, task) {
@@ -185,13 +189,20 @@ impl Reply {
     }
 
     /// Hands the outcome over once the commit is on disk.
-    fn done(self: &Arc<Self>, reserved: ReservedOutcome) -> CommitCallback {
+    fn done(
+        self: &Arc<Self>,
+        reserved: ReservedOutcome,
+        timed: Option<TimedRun>,
+    ) -> CommitCallback {
         let reply = self.clone();
         Box::new(move |result| {
             reply.send(match result {
                 Ok(()) => reserved,
                 Err(_) => RunError::Unavailable.into(),
             });
+            if let (Ok(()), Some(timed)) = (result, timed) {
+                timed.committed();
+            }
         })
     }
 }
@@ -201,6 +212,7 @@ fn run(
     runner: &TransactionRunner,
     job: &JobSpec<'_>,
     memory: &MemoryBudget,
+    came: Instant,
     deadline: Instant,
     gate: &CommitGate,
     reply: &Arc<Reply>,
@@ -231,10 +243,18 @@ fn run(
             ending = name(&outcome),
             "ran"
         );
+        let times = Times {
+            waited: now - came,
+            ..ran.times
+        };
+        let timed = TimedRun::of(job, &outcome, times).filter(|_| has_run);
         let reserved = reserve(outcome, memory);
         // A result for which there is no room isn't committed.
         if ran.writes.is_none() && ran.safe || reserved.reservation.is_none() {
             reply.send(reserved);
+            if let Some(timed) = timed {
+                timed.committed();
+            }
             return Ok(());
         }
         committer.commit(
@@ -242,7 +262,7 @@ fn run(
             None,
             Vec::new(),
             Preconditions::gated_by(&|| gate.try_commit()),
-            reply.done(reserved),
+            reply.done(reserved, timed),
         )
     });
     if let Err(why) = committed {

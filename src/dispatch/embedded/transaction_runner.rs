@@ -12,7 +12,7 @@ use circled_protocol::{JobId, PublicKey};
 use super::running_file::RunningFile;
 use crate::{
     circle::{Executor, JobSpec},
-    dispatch::{Account, ended},
+    dispatch::{Account, ended, slow::Times},
     script::{self, Outcome, RunError, Runner},
     store::{
         CommitCallback, CommitError, LockedCircle, NewEvent, Preconditions, Record, Store,
@@ -54,6 +54,8 @@ pub(super) struct Ran {
     pub(super) writes: Option<Transaction>,
     /// True if the outcome may be told before anything else is on disk.
     pub(super) safe: bool,
+    /// How long it took, with the runs before it.
+    pub(super) times: Times,
 }
 
 /// Commits within a circle: beside other commits, or with the circle locked.
@@ -115,18 +117,20 @@ impl TransactionRunner {
         bounded: &BoundedJob<'_>,
         mut commit: impl FnMut(&mut CircleCommitter<'_, '_>, Ran) -> Result<R, CommitError>,
     ) -> Result<R, CommitError> {
+        let mut times = Times::default();
         for n in 0..TRIES {
             let transaction = if n > 0 || bounded.latest {
                 self.store.begin_latest(bounded.job.circle)
             } else {
                 self.store.begin(bounded.job.circle)
             };
-            let ran = self.run_once(bounded, transaction, bounded.deadline);
+            let ran = self.run_once(bounded, transaction, bounded.deadline, &mut times);
             let mut concurrent =
                 CircleCommitter::Concurrent(&self.store, bounded.job.circle, WaitPolicy::Wait);
             match commit(&mut concurrent, ran) {
                 Err(CommitError::Conflict) => {
-                    ended::starts_over(&bounded.job.circle, bounded.job.id)
+                    times.conflicts += 1;
+                    ended::starts_over(&bounded.job.circle, bounded.job.id);
                 }
                 result => return result,
             }
@@ -138,7 +142,8 @@ impl TransactionRunner {
             let own = bounded.deadline.filter(|deadline| *deadline <= until);
             // The others wait for it.
             let ran = script::keep_slot(|| {
-                self.run_once(bounded, locked.begin(), Some(own.unwrap_or(until)))
+                let until = Some(own.unwrap_or(until));
+                self.run_once(bounded, locked.begin(), until, &mut times)
             });
             if matches!(ran.outcome, Err(RunError::TimedOut { .. })) && own.is_none() {
                 return Err(CommitError::Conflict);
@@ -155,7 +160,9 @@ impl TransactionRunner {
         bounded: &BoundedJob<'_>,
         transaction: Transaction,
         deadline: Option<Instant>,
+        times: &mut Times,
     ) -> Ran {
+        let begun = Instant::now();
         let mut transaction = Some(Box::new(transaction));
         let mut run = || {
             self.executor
@@ -173,7 +180,10 @@ impl TransactionRunner {
                 script::observe_aside(note, run)
             }
         };
-        Ran::new(outcome, transaction)
+        times.ran += begun.elapsed();
+        let mut ran = Ran::new(outcome, transaction);
+        ran.times = *times;
+        ran
     }
 }
 
@@ -191,6 +201,7 @@ impl Ran {
             outcome,
             writes: writes.map(|writes| *writes),
             safe,
+            times: Times::default(),
         }
     }
 }

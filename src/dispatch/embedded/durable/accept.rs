@@ -22,6 +22,7 @@ use crate::{
         },
         ended::DurableRun,
         settings,
+        slow::{TimedRun, Times},
         submission::{JobRequest, MAX_INLINE_INPUT},
     },
     store::{CommitCallback, LockedCircle, Preconditions, Record, Table, Unavailable, WaitPolicy},
@@ -182,9 +183,14 @@ impl DurableJobs {
         let records = job_store::ended(&ended, input, identity, &self.settings);
         let (tell, on_disk) = oneshot::channel();
         let run = DurableRun::new(&ended, progress, begun);
+        // A short one is slow only if its commit is.
+        let timed = TimedRun::of_durable(&ended, Times::default());
         let done: CommitCallback = Box::new(move |result| {
             if result.is_ok() {
                 run.committed();
+                if let Some(timed) = timed {
+                    timed.committed();
+                }
             }
             // Whoever waited may have left.
             let _ = tell.send(result);

@@ -22,6 +22,7 @@ use crate::{
         },
         ended::DurableRun,
         record::{later, no_provider, unreadable},
+        slow::{TimedRun, Times},
         submission::{Input, MAX_INLINE_INPUT, ParsedInput},
     },
     script::{self, Occasion, RunError},
@@ -254,24 +255,32 @@ impl DurableJobs {
         version: &mut Option<String>,
     ) -> Result<AfterRun, CommitError> {
         let Ran {
-            outcome, writes, ..
+            outcome,
+            writes,
+            times,
+            ..
         } = ran;
         let why = match outcome {
             Err(RunError::Unavailable) => Unavailable.into(),
             Ok(_) | Err(_) => CommitError::Gone,
         };
-        let mut job = job.clone();
+        let (before, mut job) = (job, job.clone());
         let progress = job
             .ran(outcome, Timestamp::now(), &self.settings)
             .ok_or(why)?;
         version.clone_from(&job.version);
+        let times = Times {
+            waited: waited(before, gate.begun()),
+            ..times
+        };
+        let timed = TimedRun::of_durable(&job, times);
         let may_commit = || gate.try_commit() && self.attach_waiter(job.id, gate);
         let preconditions = Preconditions {
             open: Some(job.id),
             no_final_of: job.superseded_by().copied(),
             gate: Some(&may_commit),
         };
-        let (event, done) = self.event_of(&job, self.done(&job, gate.clone(), progress));
+        let (event, done) = self.event_of(&job, self.done(&job, gate.clone(), progress, timed));
         let records = job_store::settled(&job, &self.settings);
         committer.commit(writes, event, records, preconditions, done)?;
         Ok(AfterRun::of(&job))
@@ -330,7 +339,7 @@ impl DurableJobs {
         progress: Progress,
     ) -> AfterRun {
         let records = job_store::settled(job, &self.settings);
-        let done = self.done(job, gate.clone(), progress);
+        let done = self.done(job, gate.clone(), progress, None);
         let store = &self.runner.store;
         let mut transaction = store.begin(job.circle);
         transaction.emit_unchecked(job.change_event());
@@ -361,6 +370,7 @@ impl DurableJobs {
         job: &JobRecord,
         gate: Arc<CommitGate>,
         progress: Progress,
+        timed: Option<TimedRun>,
     ) -> CommitCallback {
         let this = self.clone();
         let (circle, id, submitter) = (job.circle, job.id, Submitter::of(job));
@@ -368,7 +378,12 @@ impl DurableJobs {
         Box::new(move |result| {
             gate.notify(result.is_ok().then_some(progress));
             match result {
-                Ok(()) => run.committed(),
+                Ok(()) => {
+                    run.committed();
+                    if let Some(timed) = timed {
+                        timed.committed();
+                    }
+                }
                 Err(Unavailable) => {
                     let due = later(Timestamp::now(), AGAIN);
                     this.lock().delay(circle, id, submitter, due);
@@ -377,4 +392,13 @@ impl DurableJobs {
             }
         })
     }
+}
+
+/// Returns how long a job has waited from the time when it could run until its run began.
+fn waited(job: &JobRecord, begun: Instant) -> Duration {
+    let could_run = job
+        .due
+        .map_or(job.received_at, |due| due.max(job.received_at));
+    let since = Duration::try_from(Timestamp::now().duration_since(could_run));
+    since.unwrap_or_default().saturating_sub(begun.elapsed())
 }

@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     sync::{Arc, OnceLock, atomic::AtomicBool},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use circled_protocol::{JobId, PublicKey};
@@ -28,6 +28,10 @@ pub(super) struct ClaimedJob {
     pub(super) claimed_at: Instant,
     /// The time when it must be over.
     pub(super) deadline: Option<Instant>,
+    /// The time that it had waited by then.
+    pub(super) waited: Duration,
+    /// The time of its runs that collided with others.
+    pub(super) ran: Duration,
     /// Runs that collided with others.
     pub(super) collisions: u32,
     /// True if it has locked its circle, for a moment.

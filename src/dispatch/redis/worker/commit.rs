@@ -27,6 +27,7 @@ use crate::{
         },
         room::most_waiting,
         settings,
+        slow::TimedRun,
     },
     script::{Outcome, waited_for_lock},
     store::{
@@ -50,6 +51,8 @@ pub(super) struct CommitRequest {
     pub(super) result: RunResult,
     /// The preconditions of a durable job, besides that it is this worker's still.
     pub(super) preconditions: Preconditions<'static>,
+    /// Its run, which is timed if slow ones are logged.
+    pub(super) timed: Option<TimedRun>,
 }
 
 impl CommitRequest {
@@ -66,6 +69,7 @@ impl CommitRequest {
             },
             result,
             preconditions: Preconditions::NONE,
+            timed: None,
         }
     }
 

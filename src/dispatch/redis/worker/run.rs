@@ -28,6 +28,7 @@ use crate::{
             scripts::{Begin, Entry, Lost},
             values::{bytes, stored},
         },
+        slow::{TimedRun, Times},
         submission::MAX_INLINE_INPUT,
     },
     metrics::metrics,
@@ -167,13 +168,14 @@ impl Worker {
             missed: missing.clone(),
         };
         let mut transaction = Some(Box::new(self.transaction(circle, Box::new(reads))));
+        let begun = Instant::now();
         let outcome = tracing::debug_span!("job", id = %claimed.id())
             .in_scope(|| self.executor.try_run(&spec, &mut transaction));
         match (outcome, missing.take()) {
             (_, Some(Miss::Value(key))) => Tried::Missed(key),
             (_, Some(Miss::Range)) | (None, None) => Tried::Slow,
             (Some(outcome), None) => {
-                match self.commit_request(claimed, outcome, transaction, false) {
+                match self.commit_request(claimed, outcome, transaction, false, begun.elapsed()) {
                     Some(request) => Tried::Ran(Box::new(request)),
                     None => Tried::Slow,
                 }
@@ -201,7 +203,14 @@ impl Worker {
         outcome: Outcome,
         transaction: Option<Box<Transaction>>,
         one_moment: bool,
+        took: Duration,
     ) -> Option<CommitRequest> {
+        let times = Times {
+            waited: claimed.waited,
+            ran: claimed.ran + took,
+            conflicts: claimed.collisions,
+        };
+        let timed;
         // Whether a key has expired, Redis knows.
         let is_sure = |transaction: &Transaction| !transaction.is_near_expiry(CLOCK_DIFFERENCE);
         let one_moment = one_moment && transaction.as_deref().is_none_or(is_sure);
@@ -212,11 +221,12 @@ impl Worker {
             effects.discard_changes();
         }
         let result = match &claimed.kind {
-            JobKind::Play(_) => {
+            JobKind::Play(play) => {
                 // Whoever cancelled it has taken it back already.
                 if matches!(outcome, Err(RunError::Cancelled)) {
                     return None;
                 }
+                timed = TimedRun::of(&play.job, &outcome, times);
                 RunResult::Play(outcome)
             }
             JobKind::Durable { job, .. } => {
@@ -224,6 +234,7 @@ impl Worker {
                 let durable = &self.committer.durable;
                 let progress = job.ran(outcome, Timestamp::now(), durable)?;
                 effects.events.push(job.change_event());
+                timed = TimedRun::of_durable(&job, times);
                 RunResult::Durable(job, progress)
             }
         };
@@ -243,6 +254,7 @@ impl Worker {
                 no_final_of,
                 ..Preconditions::NONE
             },
+            timed,
         })
     }
 
@@ -362,6 +374,7 @@ impl Worker {
                 known.insert(key.clone(), value.clone());
             }
             claimed.set_known(known);
+            claimed.ran = request.timed.as_ref().map_or(Duration::ZERO, TimedRun::ran);
             claimed.collisions += 1;
             if claimed.collisions < COLLISIONS {
                 ended::starts_over(&circle, claimed.id());
@@ -373,6 +386,9 @@ impl Worker {
                 metrics().commits.increment();
                 if let RunResult::Durable(job, progress) = &request.result {
                     DurableRun::new(job, *progress, claimed.claimed_at).committed();
+                }
+                if let Some(timed) = request.timed {
+                    timed.committed();
                 }
                 AfterCommit::Over
             }
@@ -655,7 +671,8 @@ impl Worker {
             && job.needs_room()
             && !script::has_room(claimed.input_size())
         {
-            return Ok(self.commit_request(claimed, Err(RunError::Displaced), None, true));
+            let error = Err(RunError::Displaced);
+            return Ok(self.commit_request(claimed, error, None, true, Duration::ZERO));
         }
         let Ok(input) = claimed.parse_input() else {
             return Ok(self.fail(claimed, |job| {
@@ -678,7 +695,7 @@ impl Worker {
                 after: Duration::ZERO,
                 version: None,
             });
-            return Ok(self.commit_request(claimed, Err(error), None, true));
+            return Ok(self.commit_request(claimed, Err(error), None, true, Duration::ZERO));
         }
         let circle = claimed.circle();
         let moments = Moments::default();
@@ -716,7 +733,8 @@ impl Worker {
             return Err(TooLong);
         }
         let outcome = outcome.map_err(late);
-        Ok(self.commit_request(claimed, outcome, transaction, moments.are_one()))
+        let (are_one, took) = (moments.are_one(), now.elapsed());
+        Ok(self.commit_request(claimed, outcome, transaction, are_one, took))
     }
 
     /// Has a job looked at from time to time, whether it is still wanted.

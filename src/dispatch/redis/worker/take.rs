@@ -185,10 +185,12 @@ impl Worker {
             JobKind::Durable { .. } => None,
         };
         ClaimedJob {
-            kind,
             begun,
             claimed_at: Instant::now(),
             deadline,
+            waited: self.waited(entry, &kind),
+            kind,
+            ran: Duration::ZERO,
             collisions: 0,
             has_lock: false,
             known: KnownValues::default(),
@@ -359,12 +361,29 @@ impl Worker {
 
     /// Returns when its caller stops waiting, by this machine's clock.
     fn deadline(&self, entry: &StreamEntry, play: &wire::Play<'_>) -> Instant {
-        // One that has waited says when it came.
-        let came = entry.text(CAME).and_then(|came| came.parse().ok());
-        let came = came.filter(|came| *came > 0).unwrap_or(entry.millis());
-        let age = self.redis.now() - came;
+        let age = self.redis.now() - self.came(entry);
         let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
         Instant::now() + play.job.timeout.saturating_sub(age)
+    }
+
+    /// Returns when a play came, in milliseconds on Redis' clock. One that has waited says so.
+    fn came(&self, entry: &StreamEntry) -> i64 {
+        let came = entry.text(CAME).and_then(|came| came.parse().ok());
+        came.filter(|came| *came > 0).unwrap_or(entry.millis())
+    }
+
+    /// Returns how long a job has waited since it could run, by this machine's clock.
+    fn waited(&self, entry: &StreamEntry, kind: &JobKind) -> Duration {
+        let could_run = match kind {
+            JobKind::Play(_) => self.came(entry),
+            JobKind::Durable { job, .. } => {
+                let could_run = job
+                    .due
+                    .map_or(job.received_at, |due| due.max(job.received_at));
+                could_run.as_millisecond()
+            }
+        };
+        Duration::from_millis(u64::try_from(self.redis.now() - could_run).unwrap_or(0))
     }
 
     /// Acknowledges and removes an entry.
