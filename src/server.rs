@@ -12,6 +12,7 @@ mod live;
 mod response_deadline;
 mod scrape;
 mod set_up;
+mod top;
 mod upgrade;
 mod websocket;
 mod worker;
@@ -267,9 +268,12 @@ impl Server {
                 dispatcher: state.shared.dispatcher.clone(),
                 access: state.shared.access.clone(),
                 tasks: admin_ending.tasks.clone(),
+                largest: top::LargestFound::default(),
                 stopping: state.ending.stopping.clone(),
                 gateway: Some(state.clone()),
             });
+            let forgetting = top::forget(state.ending.stopping.clone());
+            admin_ending.tasks.spawn(forgetting);
             let accepting = accept_admin.run(admin, routes, admin_ending.clone());
             admin_ending.tasks.spawn(accepting);
         }

@@ -25,6 +25,7 @@ mod runtime;
 mod script;
 mod serve;
 mod signals;
+mod top;
 mod usage;
 mod watch;
 mod webhook;
@@ -87,6 +88,7 @@ enum Command {
     Deliveries(deliveries::Deliveries),
     Usage(usage::Usage),
     Circle(circle::Circle),
+    Top(top::Top),
     Config(config::Config),
     Webhook(webhook::Webhook),
     Health(health::Health),
@@ -176,6 +178,7 @@ impl Command {
             Self::Deliveries(deliveries) => Ok(deliveries.run()),
             Self::Usage(usage) => Ok(usage.run()),
             Self::Circle(circle) => circle.run(),
+            Self::Top(top) => top.run(),
             Self::Config(config) => config.run(),
             Self::Webhook(webhook) => webhook.run(),
             Self::Jobs(jobs) => jobs.run(),

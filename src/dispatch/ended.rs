@@ -10,7 +10,7 @@ use circled_protocol::{JobId, PublicKey, Word};
 use super::{
     JobRecord, Progress, Status,
     activity::{self, Counters, Happening},
-    job,
+    busiest, job,
 };
 use crate::{
     circle::{JobSpec, Task},
@@ -63,6 +63,7 @@ pub(super) struct Interactive {
 
 impl Interactive {
     pub(super) fn begin(job: &JobSpec<'_>, begun: Instant) -> Self {
+        busiest::count(&job.circle);
         let what = match job.task {
             Task::Source(_) => Some(Happening::Play),
             Task::Named { .. } => Some(Happening::Call),
@@ -142,6 +143,7 @@ impl DurableRun {
 
     /// Notes that the run is committed.
     pub(super) fn committed(self) {
+        busiest::count(&self.circle);
         activity::count(&self.circle, Happening::Job);
         if self.failed.is_some() {
             activity::count(&self.circle, Happening::Failure);

@@ -5,6 +5,7 @@
 //! its effects land and its outcome is handed over; if not, nothing happens at all.
 
 mod activity;
+mod busiest;
 mod circles;
 mod compile;
 mod deletion;
@@ -28,6 +29,7 @@ mod usage;
 
 use activity::Look;
 pub use activity::{Happening, count};
+pub use busiest::{busiest_circles, forget_busiest};
 pub use circles::Largest;
 use compile::Requester;
 pub use deletion::Deleting;

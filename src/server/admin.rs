@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{circles, scrape};
+use super::{circles, scrape, top};
 use crate::{
     auth::Access,
     dispatch::{Cursor, Dispatcher, Listing, NotRetried},
@@ -31,6 +31,7 @@ use crate::{
 pub(super) struct Admin {
     pub(super) dispatcher: Dispatcher,
     pub(super) access: Arc<Access>,
+    pub(super) largest: top::LargestFound,
     /// Has what goes on if its request is given up.
     pub(super) tasks: TaskTracker,
     /// Cancelled when the server begins to stop.
@@ -42,10 +43,11 @@ pub(super) struct Admin {
 /// Builds the routes. `/healthz`: 200, or 503 if the process can't go on and ends. `/readyz`: 200 while new sessions
 /// and jobs are taken; 503 once the server stops, and while its store takes nothing. `/metrics`: for
 /// Prometheus. `/jobs`: the durable jobs, for `circled jobs`. `/circles`: what circles take, and the end of one, for
-/// `circled circle`.
+/// `circled circle`. `/top`: the busiest and largest circles and slow scripts, for `circled top`.
 pub(super) fn routes(admin: Admin) -> Router {
     let circle = get(circles::show).delete(circles::delete);
     let for_commands = Router::new()
+        .route("/top", get(top::show))
         .route("/circles", get(circles::list))
         .route("/circles/{circle}", circle)
         .route("/jobs", get(list))
@@ -139,7 +141,7 @@ impl IntoResponse for Refused {
             Self::NoSuchPath => refuse(
                 StatusCode::NOT_FOUND,
                 "not_found",
-                "nothing is served here; there are /healthz, /readyz, /metrics, /jobs, /jobs/{id}, /circles and /circles/{circle}",
+                "nothing is served here; there are /healthz, /readyz, /metrics, /jobs, /jobs/{id}, /circles, /circles/{circle} and /top",
             ),
             Self::WrongMethod => refuse(
                 StatusCode::METHOD_NOT_ALLOWED,

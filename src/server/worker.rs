@@ -94,9 +94,12 @@ impl Worker {
                 dispatcher: dispatcher.clone(),
                 access,
                 tasks: ending.tasks.clone(),
+                largest: super::top::LargestFound::default(),
                 stopping: stopping.clone(),
                 gateway: None,
             });
+            let forgetting = super::top::forget(stopping.clone());
+            ending.tasks.spawn(forgetting);
             let accepting = accept.run(admin, routes, ending.clone());
             ending.tasks.spawn(accepting);
         }

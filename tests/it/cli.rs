@@ -4,6 +4,7 @@ mod commands;
 mod devices;
 mod grant;
 mod jobs;
+mod top;
 mod webhook;
 
 use std::{

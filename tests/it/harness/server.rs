@@ -25,7 +25,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::harness::{backend, command::without_settings};
 
-pub(crate) use http::{Response, UPGRADE, post, send, try_post};
+pub(crate) use http::{Response, UPGRADE, get, post, send, try_post};
 pub(crate) use ws::{Answer, Received, Ws};
 
 /// The time that anything may take that isn't expected to take long.
