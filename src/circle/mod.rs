@@ -27,7 +27,7 @@ pub use procedure::Procedure;
 pub use request::Request;
 pub use scripts::{
     Compiler, NAME_RULE, Pinned, Version, has_script, name_key, pin, pin_for_deliveries,
-    pin_source, script_for,
+    pin_source, script_for, version as version_of_source,
 };
 
 use std::time::Duration;

@@ -302,7 +302,7 @@ pub(super) fn put(
 }
 
 /// Returns the version of a source.
-pub(super) fn version(source: &str) -> Version {
+pub fn version(source: &str) -> Version {
     hex::encode(Sha256::digest(source))
 }
 

@@ -99,6 +99,7 @@ fn in_words(error: &RpcError, run: &FailedRun<'_>) -> String {
     let message = error.message.strip_prefix("Execution Error: ");
     let mut text = message.unwrap_or(&error.message).to_owned();
     for (name, what) in [
+        ("script", "the script "),
         ("reason", ""),
         ("needs", "needs the role "),
         ("limit", "the limit is "),
@@ -144,6 +145,11 @@ fn help(error: &Error, run: &FailedRun<'_>) -> Option<String> {
             return Some(
                 "where the server has no TLS of its own, dial ws://, or its reverse proxy"
                     .to_owned(),
+            );
+        }
+        Error::Closed(closed) if closed.code == Some(1009) => {
+            return Some(
+                "one message to the server is bounded by its session.max_message".to_owned(),
             );
         }
         Error::Rpc(error) => error,
@@ -194,6 +200,9 @@ fn help(error: &Error, run: &FailedRun<'_>) -> Option<String> {
             "delivery" => Some("`circled deliveries list` shows all that are kept".to_owned()),
             _ => None,
         },
+        (code::CONFLICT, _) if error.data["script"].is_string() => Some(
+            "somebody has changed it meanwhile; the same command shows the difference as it is now".to_owned(),
+        ),
         (code::CONFLICT, _) => Some(match error.data["dead"].as_u64()? {
             1 => "1 job is dead by now; run the command again".to_owned(),
             dead => format!("{dead} jobs are dead by now; run the command again"),
@@ -203,12 +212,25 @@ fn help(error: &Error, run: &FailedRun<'_>) -> Option<String> {
     }
 }
 
+/// Returns an error in a script, with its place.
+pub(super) fn located(
+    message: &str,
+    source: &ScriptSource<'_>,
+    line: Option<usize>,
+    column: Option<usize>,
+) -> String {
+    let place = line.map_or_else(String::new, |line| {
+        excerpt(source, line, column.unwrap_or(0))
+    });
+    printable(&format!("error: {message}{place}"))
+}
+
 fn readable(ms: u64) -> String {
     format!("{:?}", Duration::from_millis(ms))
 }
 
 /// Returns the line of a script with a caret under the column. Both count from 1; columns are characters.
-fn excerpt(source: &ScriptSource<'_>, line: usize, column: usize) -> String {
+pub(super) fn excerpt(source: &ScriptSource<'_>, line: usize, column: usize) -> String {
     let ScriptSource { name, text } = source;
     let Some(mut before) = line.checked_sub(1) else {
         return String::new();

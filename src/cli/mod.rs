@@ -6,9 +6,11 @@ mod call;
 mod circle;
 mod config;
 mod deliveries;
+mod deploy;
 mod device_keys;
 mod events;
 mod explain;
+mod folder;
 mod grant;
 mod health;
 mod http;
@@ -25,6 +27,7 @@ mod runtime;
 mod script;
 mod serve;
 mod signals;
+mod test;
 mod top;
 mod usage;
 mod watch;
@@ -81,6 +84,8 @@ enum Command {
     Repl(repl::Repl),
     Script(script::Scripts),
     Call(call::Call),
+    Deploy(deploy::Deploy),
+    Test(test::Test),
     Jobs(jobs::Jobs),
     Events(events::Events),
     Watch(watch::Watch),
@@ -172,6 +177,8 @@ impl Command {
             Self::Repl(repl) => Ok(repl.run()),
             Self::Script(scripts) => Ok(scripts.run()),
             Self::Call(call) => Ok(call.run()),
+            Self::Deploy(deploy) => Ok(deploy.run()),
+            Self::Test(test) => Ok(test.run()),
             Self::Events(events) => Ok(events.run()),
             Self::Watch(watch) => Ok(watch.run()),
             Self::Members(members) => Ok(members.run()),

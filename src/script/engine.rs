@@ -1,24 +1,31 @@
 //! The interpreter, with every limit set in one function.
 
+use std::sync::Arc;
+
 use rhai::{
     Dynamic, Engine, LexError, OptimizationLevel, Shared, Token,
     packages::{Package, StandardPackage},
 };
 
-use super::{Limits, budget, captured_variables, constants, local, logs, modules, natives};
+use super::{
+    Host, Limits, budget, captured_variables, constants, host, local, logs, modules, natives,
+};
 
 /// The library that the engines of one thread share.
 #[derive(Clone)]
 pub(super) struct Library {
     standard: Shared<rhai::Module>,
     bounded: Shared<rhai::Module>,
+    /// Functions from outside.
+    host: Option<Shared<rhai::Module>>,
 }
 
 impl Library {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(limits: &Limits, host: Option<&Arc<dyn Host>>) -> Self {
         Self {
             standard: StandardPackage::new().as_shared_module(),
             bounded: natives::module(limits).into(),
+            host: host.map(|host| host::module(limits, host).into()),
         }
     }
 }
@@ -30,6 +37,9 @@ pub(super) fn build(limits: &Limits, library: &Library, resolving: bool) -> Engi
     // The later one is searched first, so the bounded functions stand before the standard ones.
     engine.register_global_module(library.standard.clone());
     engine.register_global_module(library.bounded.clone());
+    if let Some(host) = &library.host {
+        engine.register_global_module(host.clone());
+    }
 
     // Counted in `budget`, together with time, memory and stack: Rhai's own counter starts over in callbacks.
     engine.set_max_operations(0);

@@ -4,6 +4,7 @@ use std::{
     cell::{Cell, OnceCell, RefCell},
     collections::HashSet,
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -12,7 +13,7 @@ use quick_cache::{Weighter, unsync::Cache};
 use rhai::{AST, ASTFlags, ASTNode, Engine, Expr, ImmutableString, Position, Stmt, Token};
 
 use super::{
-    Failure, Limits, budget, calls,
+    Failure, Host, Limits, budget, calls,
     constants::{self, Mentioned, Names},
     engine,
     literal_bounds::LiteralBounds,
@@ -117,12 +118,12 @@ pub(super) fn allows(token: &Token) -> bool {
 }
 
 /// Returns this thread's engines for the sandbox `id`.
-pub(super) fn get(id: u64, limits: &Limits) -> Rc<Local> {
+pub(super) fn get(id: u64, limits: &Limits, host: Option<&Arc<dyn Host>>) -> Rc<Local> {
     LOCALS.with_borrow_mut(|locals| {
         if let Some((_, local)) = locals.iter().find(|(known, _)| *known == id) {
             return Rc::clone(local);
         }
-        let local = Rc::new(Local::new(limits));
+        let local = Rc::new(Local::new(limits, host));
         if locals.len() >= SANDBOXES {
             locals.remove(0);
         }
@@ -147,8 +148,8 @@ impl Parsing {
 }
 
 impl Local {
-    fn new(limits: &Limits) -> Self {
-        let library = engine::Library::new(limits);
+    fn new(limits: &Limits, host: Option<&Arc<dyn Host>>) -> Self {
+        let library = engine::Library::new(limits, host);
         let capacity = limits.cache_per_thread();
         let plain = engine::build(limits, &library, false);
         Self {

@@ -21,6 +21,7 @@ mod counted;
 mod engine;
 mod failure;
 pub(crate) mod fair_queue;
+mod host;
 #[cfg(test)]
 mod hostile;
 mod json;
@@ -48,6 +49,7 @@ mod switch_guard;
 pub(crate) mod waiting_room;
 
 pub(crate) use budget::may_go_on;
+pub use host::Host;
 pub use limits::Limits;
 pub use local::Import;
 pub use meter::Meter;

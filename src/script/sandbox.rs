@@ -17,7 +17,7 @@ use crate::store::Transaction;
 use circled_protocol::FailureKind;
 
 use super::{
-    Failure, FindModule, Import, Inputs, Limits, Outcome, People, RunError, Success,
+    Failure, FindModule, Host, Import, Inputs, Limits, Outcome, People, RunError, Success,
     budget::{self, Allowance, Guard, Stop},
     constants,
     counted::{self, Lane},
@@ -43,6 +43,7 @@ struct Inner {
     limits: Limits,
     finder: Option<FindModule>,
     people: Option<Arc<dyn People>>,
+    host: Option<Arc<dyn Host>>,
     short_scripts: ShortScripts,
 }
 
@@ -55,20 +56,30 @@ enum Ended {
 impl Sandbox {
     /// A sandbox with these limits, in which there is nothing to import.
     pub fn new(limits: Limits) -> Self {
-        Self::with(limits, None, None)
+        Self::with(limits, None, None, None)
+    }
+
+    /// A sandbox with these limits, whose scripts can also call what `host` does.
+    pub fn with_host(limits: Limits, host: Arc<dyn Host>) -> Self {
+        Self::with(limits, None, None, Some(host))
     }
 
     /// A sandbox with these limits, in which scripts may import what `finder` finds.
     pub fn with_modules(limits: Limits, finder: FindModule) -> Self {
-        Self::with(limits, Some(finder), None)
+        Self::with(limits, Some(finder), None, None)
     }
 
     /// A sandbox for the scripts of circles: they may import what `finder` finds, and ask about the people.
     pub fn for_circles(limits: Limits, finder: FindModule, people: Arc<dyn People>) -> Self {
-        Self::with(limits, Some(finder), Some(people))
+        Self::with(limits, Some(finder), Some(people), None)
     }
 
-    fn with(limits: Limits, finder: Option<FindModule>, people: Option<Arc<dyn People>>) -> Self {
+    fn with(
+        limits: Limits,
+        finder: Option<FindModule>,
+        people: Option<Arc<dyn People>>,
+        host: Option<Arc<dyn Host>>,
+    ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self(Arc::new(Inner {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -76,6 +87,7 @@ impl Sandbox {
             limits,
             finder,
             people,
+            host,
         }))
     }
 
@@ -139,6 +151,27 @@ impl Sandbox {
         })
     }
 
+    /// Compiles the script, and finds what would fail whenever it runs. Returns the names of its tests, in order: those of
+    /// its functions that begin with `test_`.
+    ///
+    /// # Errors
+    /// The same as [`Self::examine`].
+    pub fn tests(&self, source: &str) -> Result<Vec<String>, RunError> {
+        self.compile(source, None, &Arc::default(), |local, compiled| {
+            local.check_calls(compiled).map_err(Ended::Failed)?;
+            let functions = compiled.ast.iter_functions().map(|function| function.name);
+            let mut tests: Vec<_> = functions.filter(|name| name.starts_with("test_")).collect();
+            tests.sort_unstable();
+            tests.dedup();
+            tests.sort_by_key(|name| source.find(&format!("fn {name}(")));
+            Ok(tests.into_iter().map(str::to_owned).collect())
+        })
+    }
+
+    fn local(&self) -> Rc<Local> {
+        local::get(self.0.id, &self.0.limits, self.0.host.as_ref())
+    }
+
     fn compile<T: Send>(
         &self,
         source: &str,
@@ -148,7 +181,7 @@ impl Sandbox {
     ) -> Result<T, RunError> {
         let check = || {
             let limits = &self.0.limits;
-            let local = local::get(self.0.id, limits);
+            let local = self.local();
             let guard = Guard::start(self.full(deadline, cancel));
             let examined = self.contain(&guard, || {
                 let compiled = match local.compiled(source) {
@@ -197,7 +230,7 @@ impl Sandbox {
         cancel: &Arc<AtomicBool>,
     ) -> Outcome {
         let limits = &self.0.limits;
-        let local = local::get(self.0.id, limits);
+        let local = self.local();
         let guard = Guard::start(self.full(deadline, cancel));
         let ended = self.contain(&guard, || {
             let compiled = match local.compiled(source) {
@@ -251,7 +284,7 @@ impl Sandbox {
 
     fn try_run_here(&self, source: &str, inputs: &Inputs<'_>) -> Option<Outcome> {
         let limits = &self.0.limits;
-        let local = local::get(self.0.id, limits);
+        let local = self.local();
         let compiled = local.compiled(source);
         if compiled.is_none() && !self.0.short_scripts.has(source) {
             return None;
@@ -312,7 +345,7 @@ impl Sandbox {
     #[cfg(test)]
     pub(super) fn assume_short(&self, source: &str) {
         self.0.short_scripts.add(source);
-        if let Some(compiled) = local::get(self.0.id, &self.0.limits).compiled(source) {
+        if let Some(compiled) = self.local().compiled(source) {
             compiled.skip.set(0);
         }
     }

@@ -1,9 +1,11 @@
 //! The command line, as its user sees it.
 
 mod commands;
+mod deploy;
 mod devices;
 mod grant;
 mod jobs;
+mod testing;
 mod top;
 mod webhook;
 

@@ -21,21 +21,21 @@ use crate::harness::{
 };
 
 /// A user at a terminal, who has the owner's key and one of their own.
-struct Shell {
-    url: String,
-    folder: TempDir,
+pub(super) struct Shell {
+    pub(super) url: String,
+    pub(super) folder: TempDir,
 }
 
 /// The result of a command.
 #[derive(Debug, PartialEq, Eq)]
-struct Ran {
-    code: i32,
-    stdout: String,
-    stderr: String,
+pub(super) struct Ran {
+    pub(super) code: i32,
+    pub(super) stdout: String,
+    pub(super) stderr: String,
 }
 
 impl Shell {
-    fn new(server: &TestServer) -> Self {
+    pub(super) fn new(server: &TestServer) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let shell = Self {
             url: server.url(circle()),
@@ -52,13 +52,13 @@ impl Shell {
         std::fs::set_permissions(self.folder.path().join(name), private).unwrap();
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(super) fn write(&self, name: &str, text: &str) {
         std::fs::write(self.folder.path().join(name), text).unwrap();
     }
 
     /// Builds a command line in which `URL` stands for the circle. Words are separated by spaces, except for the `last`
     /// ones.
-    fn command(&self, line: &str, last: &[&str]) -> Command {
+    pub(super) fn command(&self, line: &str, last: &[&str]) -> Command {
         let mut command = circled_command();
         command
             .args(line.split(' ').map(|word| match word {
@@ -71,12 +71,12 @@ impl Shell {
         command
     }
 
-    fn run(&self, line: &str, last: &[&str]) -> Ran {
+    pub(super) fn run(&self, line: &str, last: &[&str]) -> Ran {
         self.command(line, last).output().unwrap().into()
     }
 
     /// Returns the output of a command that must succeed.
-    fn ok(&self, line: &str, last: &[&str]) -> String {
+    pub(super) fn ok(&self, line: &str, last: &[&str]) -> String {
         let ran = self.run(line, last);
         assert_eq!(ran.code, 0, "{line}: {ran:?}");
         ran.stdout.trim_end().to_owned()
