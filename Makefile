@@ -3,6 +3,7 @@
 CARGO ?= cargo
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 DENY := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
+SYSTEMD := $(shell systemd-analyze --version >/dev/null 2>&1 && echo yes)
 
 TYPESCRIPT := clients/typescript
 CONSOLE := console
@@ -86,6 +87,11 @@ ifeq ($(DENY),yes)
 	$(CARGO) deny check bans licenses sources
 else
 	@echo "skipped: cargo-deny is not installed (cargo install --locked cargo-deny)"
+endif
+ifeq ($(SYSTEMD),yes)
+	ops/test/units
+else
+	@echo "skipped: there is no systemd-analyze to check ops/systemd"
 endif
 	@.ci/node check
 	@$(MAKE) --no-print-directory $(TYPESCRIPT)/node_modules/.package-lock.json

@@ -4,6 +4,7 @@
 
 mod call;
 mod circle;
+mod completions;
 mod config;
 mod deliveries;
 mod deploy;
@@ -18,6 +19,7 @@ mod jobs;
 mod keygen;
 mod logging;
 mod login;
+mod man;
 mod members;
 mod output;
 mod play;
@@ -26,6 +28,7 @@ mod repl;
 mod runtime;
 mod script;
 mod serve;
+mod service_manager;
 mod signals;
 mod test;
 mod top;
@@ -97,6 +100,9 @@ enum Command {
     Config(config::Config),
     Webhook(webhook::Webhook),
     Health(health::Health),
+    Completions(completions::Completions),
+    #[command(hide = true)]
+    Man(man::Man),
 }
 
 /// The option that names the settings file.
@@ -190,6 +196,8 @@ impl Command {
             Self::Webhook(webhook) => webhook.run(),
             Self::Jobs(jobs) => jobs.run(),
             Self::Health(health) => health.run(),
+            Self::Completions(completions) => completions.run(),
+            Self::Man(man) => man.run(),
         }
     }
 }

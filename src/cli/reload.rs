@@ -51,6 +51,11 @@ impl Reloading {
         self.reading = Some(spawn_blocking(move || read()));
     }
 
+    /// Returns true if a read is running.
+    pub(super) fn is_reading(&self) -> bool {
+        self.reading.is_some()
+    }
+
     /// Waits until a read has ended; forever if none is running.
     pub(super) async fn ended(&mut self) {
         let Some(reading) = &mut self.reading else {

@@ -8,7 +8,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::reload::{Reload, Reloading};
+use super::{
+    reload::{Reload, Reloading},
+    service_manager::ServiceManager,
+};
 use crate::server::ServeError;
 
 /// The time in which a server that is asked to stop may still start: so it leaves in order.
@@ -67,6 +70,8 @@ impl Signals {
         let mut running = pin!(server(shutdown.clone()));
         let mut failed = pin!(failed);
         let mut reloading = Reloading::new(move || reload.run());
+        let mut manager = ServiceManager::find();
+        manager.ready();
         let why = loop {
             if self.is_asked {
                 break None;
@@ -81,10 +86,19 @@ impl Signals {
                     break None;
                 }
                 why = &mut failed => break Some(why),
-                Some(()) = self.hangup.recv() => reloading.ask(),
-                () = reloading.ended() => {}
+                Some(()) = self.hangup.recv() => {
+                    manager.reloading();
+                    reloading.ask();
+                }
+                () = reloading.ended() => {
+                    if !reloading.is_reading() {
+                        manager.ready();
+                    }
+                }
+                () = manager.beat() => {}
             }
         };
+        manager.stopping();
         shutdown.cancel();
         tokio::select! {
             () = running => {}

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
+    fmt, io,
     path::Path,
 };
 
@@ -197,8 +197,12 @@ impl Layers {
 
     fn read_file(&mut self, path: &Path) {
         let source = Source::File(path.to_owned());
-        let unreadable = |error| {
-            let message = format!("{} cannot be read: {error}", path.display());
+        let unreadable = |error: io::Error| {
+            let path = path.display();
+            let mut message = format!("{path} cannot be read: {error}");
+            if error.kind() == io::ErrorKind::NotFound {
+                message += &format!("; to a container, give it by -v ./circled.toml:{path}:ro");
+            }
             vec![Problem::of_file(None, None, message)]
         };
         let no_toml = |errors: Vec<SyntaxError>| {

@@ -152,6 +152,8 @@ fn a_file_that_is_no_toml_is_told_apart() {
         missing.starts_with("no/such/file.toml cannot be read: No such file"),
         "{missing}"
     );
+    let mount = "-v ./circled.toml:no/such/file.toml:ro";
+    assert!(missing.ends_with(mount), "{missing}");
 }
 
 #[test]

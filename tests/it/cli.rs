@@ -5,6 +5,7 @@ mod deploy;
 mod devices;
 mod grant;
 mod jobs;
+mod shell;
 mod testing;
 mod top;
 mod webhook;

@@ -7,4 +7,5 @@ pub(crate) mod doors;
 mod http;
 mod metrics;
 mod reload;
+mod service_manager;
 mod shutdown;
