@@ -1,7 +1,12 @@
 # syntax=docker/dockerfile:1
-# docker build -t circled . && docker run --rm -p 8080:8080 -v circled:/var/lib/circled -v ./circled.toml:/etc/circled/circled.toml:ro circled
+# docker build -t circled . && docker run --rm -p 127.0.0.1:8080:8080 -v circled:/var/lib/circled -v ./circled.toml:/etc/circled/circled.toml:ro circled
 
-FROM node:22-bookworm-slim AS console
+ARG NODE_IMAGE=docker.io/library/node:22-bookworm-slim
+ARG RUST_IMAGE=docker.io/library/rust:1.95-slim-bookworm
+# Where the last stage finds /image. `make image-test` gives an image that has it already, from a binary built outside.
+ARG BUILT=build
+
+FROM ${NODE_IMAGE} AS console
 WORKDIR /src/console
 COPY console/package.json console/package-lock.json console/.npmrc ./
 RUN npm ci
@@ -9,9 +14,9 @@ COPY clients/typescript/src ../clients/typescript/src
 COPY console ./
 RUN npm run build
 
-FROM rust:1.95-slim-bookworm AS build
+FROM ${RUST_IMAGE} AS build
 WORKDIR /src
-RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install -y --no-install-recommends binutils ca-certificates gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY benches ./benches
 COPY config ./config
@@ -21,19 +26,22 @@ COPY console/files.txt ./console/
 COPY --from=console /src/console/dist ./console/dist
 # No image is without its web console.
 ENV REQUIRE_CONSOLE=1
-RUN cargo build --release --locked --bin circled && strip target/release/circled
+RUN cargo build --release --locked --bin circled
+COPY ops/image/root ./ops/image/
+RUN ops/image/root target/release/circled /image
 
-FROM debian:bookworm-slim
-# For rediss:// and wss://: whom to trust.
-RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/*
-RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin circled \
-    && install -d -o circled -m 0700 /var/lib/circled
-COPY --from=build /src/target/release/circled /usr/local/bin/circled
-USER circled
+FROM ${BUILT} AS built
+
+# The binary, its few libraries, and whom to trust for rediss:// and wss://. There is no shell.
+FROM scratch
+COPY --from=built /image/root/ /
+COPY --from=built --chown=10001:10001 /image/lib/ /var/lib/
+USER 10001:10001
 # Other machines can reach this address, so the settings must name the public URL and the circles: mount a file with them.
 ENV CIRCLED_SERVER__LISTEN=0.0.0.0:8080 \
     CIRCLED_SERVER__ADMIN_LISTEN=127.0.0.1:8081 \
-    CIRCLED_DISPATCH__EMBEDDED__DATA_DIR=/var/lib/circled
+    CIRCLED_DISPATCH__EMBEDDED__DATA_DIR=/var/lib/circled \
+    PATH=/usr/local/bin
 EXPOSE 8080
 # Everything that is kept.
 VOLUME /var/lib/circled

@@ -13,13 +13,18 @@ CONSOLE_SOURCES := $(shell find $(CONSOLE)/src $(TYPESCRIPT)/src -type f) $(wild
 # What the tests of the TypeScript client start: the tests in Rust have built it.
 CIRCLED_TEST_BINARY ?= $(abspath $(or $(CARGO_TARGET_DIR),target)/debug/circled)
 
+# What `make released` builds, and the package of it.
+RELEASED := $(or $(CARGO_TARGET_DIR),target)/release/circled
+VERSION := $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+
 KILLS ?= 1500
 FAULTS ?= 60
 # The last release, or where there is none, the commit before this one.
 FROM ?= $(shell git describe --tags --abbrev=0 2>/dev/null || echo HEAD~1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run console console-test test redis prometheus sdk soak upgrade check bench fmt
+.PHONY: help run console console-test test redis prometheus sdk soak upgrade check bench fmt \
+	released deb deb-test image image-test release
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -98,6 +103,25 @@ endif
 	cd $(TYPESCRIPT) && npm run check
 	@$(MAKE) --no-print-directory $(CONSOLE)/node_modules/.package-lock.json
 	cd $(CONSOLE) && npm run check
+
+released: console
+	REQUIRE_CONSOLE=1 $(CARGO) build --release --locked --bin circled
+
+deb: released ## A Debian package, in target/dist. Needs cargo-deb.
+	ops/package deb
+
+deb-test: deb ## Install, use, upgrade and purge it under a systemd of its own. As root: debootstrap, systemd-container.
+	ops/test/deb target/dist/circled_$(VERSION)-1_*.deb
+
+image: released ## An image for containers, in target/dist. Needs podman or Docker.
+	ops/package image
+
+image-test: released ## Build the image and run it, and the services of compose.yaml. As root: podman buildah runc redis-server python3-yaml.
+	ops/test/image $(RELEASED)
+
+release: released ## Deb, archive, image, list of crates and SHA256SUMS, in target/dist. Needs cargo-deb, cargo-cyclonedx and podman.
+	rm -rf target/dist
+	ops/package all
 
 bench: ## One table, all measured in one run. FLAGS="--seconds 10 --peer jsonrpsee=ws://127.0.0.1:9000"
 	$(CARGO) bench --bench load -- $(FLAGS)
