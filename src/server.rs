@@ -12,6 +12,8 @@ mod live;
 mod response_deadline;
 mod scrape;
 mod set_up;
+mod stream;
+mod tls;
 mod top;
 mod upgrade;
 mod websocket;
@@ -37,11 +39,13 @@ use tower_http::catch_panic::CatchPanicLayer;
 pub use crate::address::{AddressRange, InvalidRange};
 pub use live::{Applied, Live};
 pub use set_up::{SetUp, SetUpError, scripts};
+pub use tls::Certificates;
 pub use worker::Worker;
 
 use self::{
     accept::{Acceptor, Ending},
     files::OpenFiles,
+    tls::Tls,
 };
 use crate::{
     auth::{Access, Origins, RecentKeys},
@@ -64,6 +68,7 @@ pub struct Server {
     admin: Option<TcpListener>,
     state: Arc<State>,
     shutdown_grace: std::time::Duration,
+    check_files: std::time::Duration,
     accept: Acceptor,
     accept_admin: Acceptor,
 }
@@ -83,6 +88,8 @@ struct State {
     scripts: Scripts,
     /// True if it serves the web console.
     serves_console: bool,
+    /// TLS of the listener for clients; `None` if that is plain.
+    tls: Option<Tls>,
 }
 
 /// Connections that are permitted beside twice the number of sessions.
@@ -151,7 +158,11 @@ impl Server {
             .map_err(|source| bind_error("server.listen", &listen, source))?;
         let set_up = SetUp::of(settings)?;
         set_up.announce();
-        let SetUp { providers, grants } = set_up;
+        let SetUp {
+            providers,
+            grants,
+            certificates,
+        } = set_up;
         let access = Arc::new(Access::new(&settings.circles, &settings.circle));
         let scripts = providers.scripts();
         let dispatcher = Dispatcher::start(
@@ -184,6 +195,8 @@ impl Server {
         });
         let memory = MemoryBudget::new("server.max_buffered", settings.server.max_buffered.get());
         let connections = connections(settings, files, admin.is_some());
+        let tls = certificates
+            .map(|certificates| Tls::new(&settings.server, certificates, settings.auth.places()));
         let serves_console = cfg!(feature = "console") && settings.server.console;
         let state = State {
             verify: VerifyLayer::new(&settings.webhooks, providers, shared.clone()),
@@ -191,6 +204,7 @@ impl Server {
             origins: Origins::new(
                 settings.server.public_url.clone(),
                 local,
+                tls.is_some(),
                 settings.server.allowed_origins.clone(),
             ),
             registry: Registry::new(&settings.session, memory, connections),
@@ -198,14 +212,16 @@ impl Server {
             ending: Ending::default(),
             scripts,
             serves_console,
+            tls: tls.clone(),
         };
         let accept_admin = admin_acceptor(settings, files);
-        let accept = main_acceptor(settings, files, connections, state.verify.clone());
+        let accept = main_acceptor(settings, files, connections, tls, state.verify.clone());
         Ok(Self {
             listener,
             admin,
             state: Arc::new(state),
             shutdown_grace: settings.server.shutdown_grace,
+            check_files: settings.server.tls.check_files.get(),
             accept,
             accept_admin,
         })
@@ -220,6 +236,11 @@ impl Server {
     /// Returns the address that clients connect to.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
+    }
+
+    /// Returns true if clients connect through TLS.
+    pub fn has_tls(&self) -> bool {
+        self.state.tls.is_some()
     }
 
     /// Returns the address of the web console, for browsers; nothing if the settings turn it off, or if this binary was
@@ -259,6 +280,7 @@ impl Server {
             admin,
             state,
             shutdown_grace,
+            check_files,
             accept,
             accept_admin,
         } = self;
@@ -283,10 +305,14 @@ impl Server {
 
         let telling = log_refusals(state.clone());
         ending.tasks.spawn(telling);
-        let warning = warn_of_grants(state.clone());
+        let warning = warn_of_ends(state.clone());
         ending.tasks.spawn(warning);
         let deleting = end_deleted(state.clone());
         ending.tasks.spawn(deleting);
+        if let Some(tls) = state.tls.clone() {
+            let renewing = tls::renew(tls, check_files, ending.stopping.clone());
+            ending.tasks.spawn(renewing);
+        }
 
         shutdown.cancelled().await;
         let (sessions, circles) = (state.registry.sessions(), state.registry.circles());
@@ -351,8 +377,8 @@ async fn end_deleted(state: Arc<State>) {
     }
 }
 
-/// Logs the grants that end soon, each day.
-async fn warn_of_grants(state: Arc<State>) {
+/// Logs the grants and certificates that end soon, each day.
+async fn warn_of_ends(state: Arc<State>) {
     /// The first warning is at the start.
     const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
     while timeout(DAY, state.ending.stopping.cancelled())
@@ -360,6 +386,9 @@ async fn warn_of_grants(state: Arc<State>) {
         .is_err()
     {
         state.shared.grants.load().warn(Timestamp::now());
+        if let Some(tls) = &state.tls {
+            tls.certificates().warn(Timestamp::now());
+        }
     }
 }
 
@@ -376,6 +405,7 @@ fn main_acceptor(
     settings: &config::Settings,
     files: OpenFiles,
     connections: usize,
+    tls: Option<Tls>,
     webhooks: VerifyLayer,
 ) -> Acceptor {
     let server = &settings.server;
@@ -392,7 +422,7 @@ fn main_acceptor(
         share,
         shared_places: connections,
     };
-    Acceptor::new(server, bounds, Some(webhooks))
+    Acceptor::new(server, bounds, tls, Some(webhooks))
 }
 
 /// Builds the acceptor of the admin listener.
@@ -403,7 +433,7 @@ fn admin_acceptor(settings: &config::Settings, files: OpenFiles) -> Acceptor {
         share: connections,
         shared_places: Bounds::ALL_FOR_ONE,
     };
-    Acceptor::new(&settings.server, bounds, None)
+    Acceptor::new(&settings.server, bounds, None, None)
 }
 
 /// Returns the most admin connections. Clients keep most of the files, whatever the settings say.

@@ -11,16 +11,24 @@ use super::AllowedPage;
 pub struct Origins {
     public: Option<Origin>,
     port: u16,
+    /// True if this port takes TLS alone.
+    is_secure: bool,
     allowed: Vec<AllowedPage>,
 }
 
 impl Origins {
     /// Creates the origins. `public` is `server.public_url`; without it, the server is known by the loopback names at
-    /// its own port alone. If no page is `allowed`, those of its own host are.
-    pub fn new(public: Option<Origin>, listen: SocketAddr, allowed: Vec<AllowedPage>) -> Self {
+    /// its own port alone, which takes TLS if it `is_secure`. If no page is `allowed`, those of its own host are.
+    pub fn new(
+        public: Option<Origin>,
+        listen: SocketAddr,
+        is_secure: bool,
+        allowed: Vec<AllowedPage>,
+    ) -> Self {
         Self {
             public,
             port: listen.port(),
+            is_secure,
             allowed,
         }
     }
@@ -33,12 +41,13 @@ impl Origins {
     /// Returns the origin for the login text. A `Host` header is believed only if it is a loopback name at the server's
     /// own port: no other machine can be reached under that.
     pub fn own(&self, host: Option<&str>) -> String {
+        let scheme = if self.is_secure { "wss" } else { "ws" };
         match (&self.public, host) {
             (Some(public), _) => public.to_string(),
             (None, Some(host)) if self.is_loopback(host) => {
-                format!("ws://{}", host.to_ascii_lowercase())
+                format!("{scheme}://{}", host.to_ascii_lowercase())
             }
-            (None, _) => format!("ws://127.0.0.1:{}", self.port),
+            (None, _) => format!("{scheme}://127.0.0.1:{}", self.port),
         }
     }
 
@@ -58,7 +67,11 @@ impl Origins {
                     && page.is_secure() == public.is_secure()
                     && page.authority() == public.authority()
             }
-            None => !page.is_socket() && self.is_loopback(page.authority()),
+            None => {
+                !page.is_socket()
+                    && page.is_secure() == self.is_secure
+                    && self.is_loopback(page.authority())
+            }
         }
     }
 
@@ -66,7 +79,10 @@ impl Origins {
         let lowercase = authority.to_ascii_lowercase();
         let (host, port) = match lowercase.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()),
-            _ => (lowercase.as_str(), Some(80)),
+            _ => (
+                lowercase.as_str(),
+                Some(if self.is_secure { 443 } else { 80 }),
+            ),
         };
         port == Some(self.port) && matches!(host, "localhost" | "127.0.0.1" | "[::1]")
     }
@@ -79,7 +95,7 @@ mod tests {
     fn origins(public: &str, allowed: &[&str]) -> Origins {
         let public = (!public.is_empty()).then(|| public.parse().unwrap());
         let allowed = allowed.iter().map(|page| page.parse().unwrap()).collect();
-        Origins::new(public, "127.0.0.1:8080".parse().unwrap(), allowed)
+        Origins::new(public, "127.0.0.1:8080".parse().unwrap(), false, allowed)
     }
 
     #[test]
@@ -99,6 +115,17 @@ mod tests {
             origins("wss://circles.example.org", &[]).own(Some("localhost:8080")),
             "wss://circles.example.org"
         );
+    }
+
+    #[test]
+    fn with_tls_it_is_known_by_wss_alone() {
+        let origins = Origins::new(None, "127.0.0.1:443".parse().unwrap(), true, Vec::new());
+        assert_eq!(origins.own(Some("localhost:443")), "wss://localhost:443");
+        assert_eq!(origins.own(Some("localhost")), "wss://localhost");
+        assert_eq!(origins.own_page(), "https://127.0.0.1:443");
+        assert!(origins.admits(Some("https://localhost:443")));
+        assert!(origins.admits(Some("https://localhost")));
+        assert!(!origins.admits(Some("http://localhost:443")));
     }
 
     #[test]

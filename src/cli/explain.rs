@@ -141,6 +141,19 @@ fn help(error: &Error, run: &FailedRun<'_>) -> Option<String> {
         Error::Connect { reason, .. } if reason.contains("refused") => {
             return Some("no server listens there; `circled serve` starts one".to_owned());
         }
+        Error::Connect { reason, .. } if reason.contains("certificate") => {
+            return Some(
+                "if the server's certificate is from a CA of your own, SSL_CERT_FILE=ca.pem has this command trust it"
+                    .to_owned(),
+            );
+        }
+        Error::Connect {
+            address,
+            status: Some(400),
+            ..
+        } if address.starts_with("ws:") => {
+            return Some("where the server has TLS, dial wss://".to_owned());
+        }
         Error::Connect { address, .. } if address.starts_with("wss:") => {
             return Some(
                 "where the server has no TLS of its own, dial ws://, or its reverse proxy"

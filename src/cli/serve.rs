@@ -22,8 +22,8 @@ Examples:
 
 Signals: on SIGTERM or SIGINT, the server lets running scripts finish (server.shutdown_grace) and
 exits with 0; on a second one it exits at once, with 143 or 130. On SIGHUP it reads its settings
-again: log.level, log.slow, circles with their rules and grants, server.key, providers of webhooks and their
-secrets change at once; the log lists what needs a restart, and all mistakes.";
+again: log.level, log.slow, circles with their rules and grants, server.key, certificates, providers of
+webhooks and their secrets change at once; the log lists what needs a restart, and all mistakes.";
 
 /// Run the server.
 ///
@@ -62,9 +62,10 @@ impl Serve {
         let data_dir = &settings.dispatch.embedded.data_dir;
         let data = (settings.dispatch.backend == Backend::Embedded)
             .then(|| std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.clone()));
+        let scheme = if server.has_tls() { "wss" } else { "ws" };
         let public_url = settings.server.public_url.as_ref();
         tracing::info!(
-            url = %format_args!("ws://{address}/<circle_pk>"),
+            url = %format_args!("{scheme}://{address}/<circle_pk>"),
             public_url = public_url.map(tracing::field::display),
             console = server.console_url(),
             %admin,

@@ -98,7 +98,7 @@ pub(super) fn without_secrets(text: &str) -> String {
         Some(_) => HIDDEN.to_owned(),
         // A URL without a scheme, or with half of one.
         None if text.contains('@') => HIDDEN.to_owned(),
-        None if is_secret_key(text) => HIDDEN.to_owned(),
+        None if is_secret_key(text) || text.contains("PRIVATE KEY") => HIDDEN.to_owned(),
         None => text.to_owned(),
     }
 }
@@ -245,6 +245,11 @@ mod tests {
                 "{ stripe = [\"env:NAME\", \"***\"] }",
             ),
             ("redis.password", json!("hunter2"), "\"***\""),
+            (
+                "server.tls.certificates",
+                json!([{ "cert": "c.pem", "key": "-----BEGIN PRIVATE KEY-----\nhunter2" }]),
+                "[{ cert = \"c.pem\", key = \"***\" }]",
+            ),
         ] {
             assert_eq!(shown(key, &value), expected);
         }

@@ -1,6 +1,6 @@
 //! The `[server]` settings. They are not in `server`, which uses all settings and so is above this module.
 
-use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use circled_protocol::Origin;
 use serde::{Deserialize, Deserializer, de::Error};
@@ -51,6 +51,30 @@ pub struct Settings {
     /// The time in which running jobs may finish when the server stops.
     #[serde(with = "crate::units::duration")]
     pub shutdown_grace: Duration,
+    /// `[server.tls]`
+    pub tls: TlsSettings,
+}
+
+/// The `[server.tls]` settings.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsSettings {
+    /// The certificates. If there are none, connections are plain.
+    pub certificates: Vec<CertificateSettings>,
+    /// The interval at which the files are read again.
+    pub check_files: PositiveDuration,
+    /// The most handshakes under way.
+    pub max_handshakes: NonZeroUsize,
+}
+
+/// A certificate in `server.tls.certificates`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateSettings {
+    /// The PEM file with the certificate and its chain, relative to the settings file.
+    pub cert: PathBuf,
+    /// The PEM file with its key, relative to the settings file.
+    pub key: PathBuf,
 }
 
 fn public_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Origin>, D::Error> {

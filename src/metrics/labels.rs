@@ -46,6 +46,12 @@ pub(crate) struct JobLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct HandshakeLabels {
+    /// `ok`, `failed`, `timeout` or `refused`.
+    pub(crate) outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct WebhookLabels {
     /// A provider of the settings, or `other`.
     pub(crate) provider: Arc<str>,

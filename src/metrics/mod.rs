@@ -23,7 +23,9 @@ use prometheus_client::{
 
 pub(crate) use counter::Counter;
 pub(crate) use histogram::Histogram;
-pub(crate) use labels::{CallLabels, CloseLabels, JobLabels, LoginLabels, MethodLabels};
+pub(crate) use labels::{
+    CallLabels, CloseLabels, HandshakeLabels, JobLabels, LoginLabels, MethodLabels,
+};
 pub(crate) use labels::{OK, RunLabels, WebhookLabels};
 pub(crate) use process::Process;
 
@@ -35,6 +37,7 @@ pub(crate) const PREFIX: &str = "circled";
 pub(crate) struct Metrics {
     pub(crate) sessions_opened: Counter,
     pub(crate) session_closes: Family<CloseLabels, Counter>,
+    pub(crate) tls_handshakes: Family<HandshakeLabels, Counter>,
     pub(crate) logins: Family<LoginLabels, Counter>,
     pub(crate) calls: Family<CallLabels, Counter>,
     pub(crate) call_durations: Family<MethodLabels, Histogram>,
@@ -73,6 +76,7 @@ impl Metrics {
         Self {
             sessions_opened: add(all, "sessions_opened", "Sessions that have begun"),
             session_closes: add(all, "session_closes", "Sessions that have ended, by the code of the close frame; left: by the client, silent: without a pong"),
+            tls_handshakes: add(all, "tls_handshakes", "TLS handshakes by outcome; failed: by the client, timeout: too slow, refused: there were too many"),
             logins: add(all, "logins", "Logins by scheme, and ok or the reason why they were refused"),
             calls: add(all, "calls", "Calls by method, and ok or the code of the error"),
             call_durations: add(all, "call_duration_seconds", "Time from a call to its reply, without calls that were refused at once"),
@@ -99,6 +103,12 @@ impl Metrics {
         let thread = thread.map(|outcome| ("thread", outcome));
         for (lane, outcome) in inline.into_iter().chain(thread) {
             drop(self.script_runs.get_or_create(&RunLabels { lane, outcome }));
+        }
+        for outcome in [OK, "failed", "timeout", "refused"] {
+            drop(
+                self.tls_handshakes
+                    .get_or_create(&HandshakeLabels { outcome }),
+            );
         }
         for kind in ["delivery", "submitted"] {
             let ending = "dead";

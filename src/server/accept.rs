@@ -1,6 +1,6 @@
 //! Accepts connections: `axum::serve` with bounds. The number of connections is limited, in all and for each address.
 //! Each connection has deadlines for its request and its response. A closing one lingers until its client has read the
-//! reason.
+//! reason. With `server.tls`, a handshake comes first.
 
 use std::{
     convert::Infallible,
@@ -24,14 +24,19 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
 use super::{
-    handshake, linger::Lingering, response_deadline::ResponseDeadline, websocket::NextSession,
+    handshake,
+    linger::Lingering,
+    response_deadline::ResponseDeadline,
+    stream::Stream,
+    tls::{NoHandshake, Tls},
+    websocket::NextSession,
 };
 use crate::{
     address::{Network, TrustedProxies},
     config::server::Settings,
     log_limit::LogLimit,
     pace::Pace,
-    shares::{Bounds, Full, Shares},
+    shares::{Bounds, Full, ShareGuard, Shares},
     webhooks::{VerifyLayer, WebhookRefusal},
 };
 
@@ -52,7 +57,10 @@ struct Inner {
     places: Shares<Network>,
     proxies: TrustedProxies,
     refused: LogLimit,
+    crowded: LogLimit,
     hostless: LogLimit,
+    /// `None` if connections are plain.
+    tls: Option<Tls>,
     /// The layer that counts refused webhooks; `None` on the admin listener.
     webhooks: Option<VerifyLayer>,
 }
@@ -73,6 +81,7 @@ impl Acceptor {
     pub(super) fn new(
         server: &Settings,
         connections: Bounds,
+        tls: Option<Tls>,
         webhooks: Option<VerifyLayer>,
     ) -> Self {
         let mut http = http1::Builder::new();
@@ -88,7 +97,9 @@ impl Acceptor {
             places: Shares::new(connections),
             proxies: TrustedProxies::new(server.trusted_proxies.clone()),
             refused: LogLimit::new(LOG_LINES, Instant::now()),
+            crowded: LogLimit::new(LOG_LINES, Instant::now()),
             hostless: LogLimit::new(LOG_LINES, Instant::now()),
+            tls,
             webhooks,
         }))
     }
@@ -125,9 +136,51 @@ impl Acceptor {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "failed to set TCP_NODELAY");
         }
+        let Some(tls) = inner.tls.clone() else {
+            let serving = self.converse(Stream::Plain(stream), peer, place, routes, ending);
+            ending.tasks.spawn(serving);
+            return;
+        };
+        let Ok(begun) = tls.begin(network) else {
+            return inner.tell_crowd(peer);
+        };
+        let (accept, ending) = (self.clone(), ending.clone());
+        let tasks = ending.tasks.clone();
+        tasks.spawn(async move {
+            let shaken = tokio::select! {
+                shaken = tls.accept(stream, peer, begun) => shaken,
+                () = ending.stopping.cancelled() => return,
+            };
+            match shaken {
+                Ok(stream) => {
+                    let stream = Stream::Tls(Box::new(stream));
+                    let serving = accept.converse(stream, peer, place, routes, &ending);
+                    serving.await;
+                }
+                Err(NoHandshake::TimedOut) => {
+                    tracing::debug!(%peer, "a TLS handshake took longer than server.handshake_timeout");
+                }
+                Err(NoHandshake::Failed(error, stream)) => {
+                    tracing::debug!(%peer, %error, "a TLS handshake failed");
+                    // It lingers until the client has read the alert.
+                    drop(stream.map(|stream| Lingering::new(Stream::Plain(stream), place, &ending)));
+                }
+            }
+        });
+    }
+
+    /// Serves the requests of a connection, and then the session that it has become.
+    fn converse(
+        &self,
+        stream: Stream,
+        peer: SocketAddr,
+        place: ShareGuard<Network>,
+        routes: Router,
+        ending: &Ending,
+    ) -> impl Future<Output = ()> + Send + use<> {
         let session = NextSession::default();
         let stream = Lingering::new(stream, place, ending);
-        let stream = ResponseDeadline::new(stream, inner.response);
+        let stream = ResponseDeadline::new(stream, self.0.response);
         let accept = self.clone();
         let next = session.clone();
         let service = service_fn(move |request: Request<Incoming>| {
@@ -138,9 +191,9 @@ impl Acceptor {
                 Ok::<_, Infallible>(response.await)
             }
         });
-        let mut connection = inner.http.serve_connection(TokioIo::new(stream), service);
+        let mut connection = self.0.http.serve_connection(TokioIo::new(stream), service);
         let (stopping, over) = (ending.stopping.clone(), ending.over.clone());
-        ending.tasks.spawn(async move {
+        async move {
             let ended = tokio::select! {
                 ended = &mut connection => ended,
                 () = stopping.cancelled() => {
@@ -158,7 +211,7 @@ impl Acceptor {
                 }),
                 Err(error) => tracing::debug!(%peer, %error, "a connection ended early"),
             }
-        });
+        }
     }
 
     async fn respond(
@@ -198,6 +251,17 @@ impl Inner {
             tracing::warn!(%peer, path, others, "request refused: its Host header is missing, repeated or invalid");
         }
         refusal.into_response()
+    }
+
+    /// Logs a connection that was closed before its handshake; of many, one with their number.
+    fn tell_crowd(&self, peer: SocketAddr) {
+        if self.crowded.admit(Instant::now()) {
+            let others = self.crowded.take_skipped();
+            tracing::warn!(
+                %peer, others,
+                "connection refused: there are as many TLS handshakes as there may be (server.tls.max_handshakes), or its address leaves too few to others"
+            );
+        }
     }
 
     /// Logs a refused connection; of many, one with their number.

@@ -11,13 +11,10 @@ use std::{
 };
 
 use socket2::SockRef;
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::accept::Ending;
+use super::{accept::Ending, stream::Stream};
 use crate::{address::Network, farewell, shares::ShareGuard};
 
 const LINGER_BYTES: u64 = 16 << 20;
@@ -28,14 +25,14 @@ pub(super) struct Lingering(Option<Open>);
 
 #[derive(Debug)]
 struct Open {
-    stream: TcpStream,
+    stream: Stream,
     _share: ShareGuard<Network>,
     stopping: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Lingering {
-    pub(super) fn new(stream: TcpStream, place: ShareGuard<Network>, ending: &Ending) -> Self {
+    pub(super) fn new(stream: Stream, place: ShareGuard<Network>, ending: &Ending) -> Self {
         Self(Some(Open {
             stream,
             _share: place,
@@ -47,13 +44,13 @@ impl Lingering {
     /// Removes the limit on unsent bytes that the listener has set.
     pub(super) fn lift_unsent(&self) {
         if let Some(open) = &self.0
-            && let Err(error) = SockRef::from(&open.stream).set_tcp_notsent_lowat(u32::MAX)
+            && let Err(error) = SockRef::from(open.stream.socket()).set_tcp_notsent_lowat(u32::MAX)
         {
             tracing::debug!(%error, "failed to lift TCP_NOTSENT_LOWAT");
         }
     }
 
-    fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+    fn stream(&mut self) -> io::Result<Pin<&mut Stream>> {
         self.0
             .as_mut()
             .map(|open| Pin::new(&mut open.stream))
@@ -65,8 +62,9 @@ impl Drop for Lingering {
     fn drop(&mut self) {
         let Some(open) = self.0.take() else { return };
         // The client has closed already, or the connection is broken.
-        if matches!(open.stream.try_read(&mut [0]), Ok(0))
-            || open.stream.take_error().is_ok_and(|error| error.is_some())
+        let socket = open.stream.socket();
+        if matches!(socket.try_read(&mut [0]), Ok(0))
+            || socket.take_error().is_ok_and(|error| error.is_some())
         {
             return;
         }
@@ -75,11 +73,8 @@ impl Drop for Lingering {
             let mut stream = open.stream;
             let drain = async {
                 stream.shutdown().await?;
-                tokio::io::copy(
-                    &mut (&mut stream).take(LINGER_BYTES),
-                    &mut tokio::io::sink(),
-                )
-                .await
+                let socket = stream.into_socket();
+                tokio::io::copy(&mut socket.take(LINGER_BYTES), &mut tokio::io::sink()).await
             };
             farewell::wait_for(drain, &open.stopping).await;
         });

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{SetUp, SetUpError, State, scripts};
+use super::{SetUp, SetUpError, State, scripts, tls};
 use crate::{
     auth::Access,
-    config,
+    config::{self, Mistake},
     dispatch::{Scripts, log_runs_over},
     webhooks::ProviderSettings,
 };
@@ -51,7 +51,14 @@ impl Live {
             .strip_prefix("webhooks.")
             .and_then(|key| key.split_once('.'))
             .is_some_and(|(_, setting)| ProviderSettings::keys().contains(&setting));
+        // Whether connections are plain can't change for those who are connected.
+        let of_tls = key == tls::KEY
+            && self
+                .gateway
+                .as_ref()
+                .is_some_and(|gateway| gateway.tls.is_some());
         of_provider
+            || of_tls
             || [
                 "server.key",
                 "log.slow",
@@ -72,7 +79,7 @@ impl Live {
     /// All mistakes.
     pub fn check(&self, settings: &config::Settings) -> Result<(), SetUpError> {
         match &self.gateway {
-            Some(_) => SetUp::of(settings).map(drop),
+            Some(gateway) => gateway.set_up(settings).map(drop),
             None => scripts(settings).map(drop),
         }
     }
@@ -91,9 +98,13 @@ impl Live {
                 scripts
             }
             Some(gateway) => {
-                let set_up = SetUp::of(settings)?;
+                let set_up = gateway.set_up(settings)?;
                 set_up.announce();
-                let SetUp { providers, grants } = set_up;
+                let SetUp {
+                    providers,
+                    grants,
+                    certificates,
+                } = set_up;
                 let scripts = providers.scripts();
                 let change = self.access.replace(&settings.circles, &settings.circle);
                 gateway.shared.watches.on_change(&change);
@@ -101,6 +112,11 @@ impl Live {
                 let grants = Arc::new(grants);
                 if grants.has_other_key(&gateway.shared.grants.swap(grants.clone())) {
                     taken.read_anew.push("server.key".to_owned());
+                }
+                if let (Some(tls), Some(certificates)) = (&gateway.tls, certificates)
+                    && tls.replace(certificates)
+                {
+                    taken.read_anew.push(tls::KEY.to_owned());
                 }
                 taken.sessions_ended = gateway.registry.end(|circle| change.narrows(circle));
                 scripts
@@ -111,5 +127,21 @@ impl Live {
         let scripts = scripts.map(|provider| format!("webhooks.{provider}.script"));
         taken.read_anew.extend(scripts);
         Ok(taken)
+    }
+}
+
+impl State {
+    /// Sets up what the settings name, for a server that has TLS if it was started with it.
+    fn set_up(&self, settings: &config::Settings) -> Result<SetUp, SetUpError> {
+        let set_up = SetUp::of(settings)?;
+        if self.tls.is_some() && set_up.certificates.is_none() {
+            let message =
+                "a server that was started with TLS can't serve without it: restart it for that";
+            return Err(SetUpError(vec![Mistake {
+                key: tls::KEY.to_owned(),
+                message: message.to_owned(),
+            }]));
+        }
+        Ok(set_up)
     }
 }

@@ -56,6 +56,11 @@ impl ResponseDeadline {
             }
             return Poll::Ready(written);
         }
+        self.wait(cx).map(Err)
+    }
+
+    /// Waits for the client to read. At the deadline, returns the error that ends the connection.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let waiting = self.waiting.get_or_insert_with(|| {
             let since = Instant::now();
             let timer = Box::pin(sleep_until(since));
@@ -71,7 +76,7 @@ impl ResponseDeadline {
             .timer
             .as_mut()
             .poll(cx)
-            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+            .map(|()| io::ErrorKind::TimedOut.into())
     }
 }
 
@@ -109,9 +114,14 @@ impl AsyncWrite for ResponseDeadline {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // hyper flushes once it has nothing left to write, so all has been sent.
-        self.waiting = None;
-        Pin::new(&mut self.stream).poll_flush(cx)
+        // hyper flushes once it has nothing left to write. TLS may still have some.
+        match Pin::new(&mut self.stream).poll_flush(cx) {
+            Poll::Ready(flushed) => {
+                self.waiting = None;
+                Poll::Ready(flushed)
+            }
+            Poll::Pending => self.wait(cx).map(Err),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -22,7 +22,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::admin::Admin;
+use super::{Certificates, admin::Admin};
 use crate::{
     dispatch::{Figures, JobFigures},
     metrics::{PREFIX, Process, metrics},
@@ -56,6 +56,9 @@ async fn looked_up(admin: &Admin) -> LookedUp {
         let (sessions, circles) = (gateway.registry.sessions(), gateway.registry.circles());
         all.gauge("sessions", "Sessions that are open", sessions);
         all.gauge("session_circles", "Circles that have a session", circles);
+        if let Some(tls) = &gateway.tls {
+            all.add_certificates(&tls.certificates());
+        }
     }
     all.add_dispatcher(&admin.dispatcher.figures().await);
     all
@@ -102,6 +105,19 @@ impl LookedUp {
             "process_max_fds",
             "Open files that the system permits",
             process.max_files,
+        );
+    }
+
+    fn add_certificates(&mut self, certificates: &Certificates) {
+        let ends = Family::<[(&str, String); 1], Gauge>::default();
+        for (file, time) in certificates.ends() {
+            let labels = [("certificate", file.display().to_string())];
+            ends.get_or_create(&labels).set(time.as_second());
+        }
+        self.0.register(
+            "tls_certificate_not_after_seconds",
+            "Unix time when the certificate in this file ends",
+            ends,
         );
     }
 

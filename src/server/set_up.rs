@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use thiserror::Error;
 
+use super::Certificates;
 use crate::{
     auth::{Circle, Grants, OfServer},
     config::{self, Mistake},
@@ -17,6 +18,8 @@ pub struct SetUp {
     pub providers: Providers,
     /// The grants of circles' owners.
     pub grants: Grants,
+    /// The certificates for TLS; `None` if the settings name none.
+    pub certificates: Option<Certificates>,
 }
 
 /// All mistakes that keep a server from being set up.
@@ -25,7 +28,7 @@ pub struct SetUp {
 pub struct SetUpError(pub Vec<Mistake>);
 
 impl SetUp {
-    /// Reads the secrets, compiles the scripts and checks the grants.
+    /// Reads the secrets and certificates, compiles the scripts and checks the grants.
     ///
     /// # Errors
     /// All mistakes.
@@ -45,9 +48,14 @@ impl SetUp {
             variable: &variable,
         };
         let grants = Grants::set_up(&server, &settings.circle);
-        match (providers, grants) {
-            (Ok(providers), Ok(grants)) => Ok(Self { providers, grants }),
-            (providers, grants) => {
+        let certificates = Certificates::read(settings);
+        match (providers, grants, certificates) {
+            (Ok(providers), Ok(grants), Ok(certificates)) => Ok(Self {
+                providers,
+                grants,
+                certificates,
+            }),
+            (providers, grants, certificates) => {
                 let mut mistakes = Vec::new();
                 if let Err(error) = providers {
                     mistakes.extend(of_providers(&error, &settings.circle).0);
@@ -56,6 +64,7 @@ impl SetUp {
                     let message = mistake.to_string();
                     mistakes.push(Mistake { key, message });
                 }
+                mistakes.extend(certificates.err().into_iter().flatten());
                 Err(SetUpError(mistakes))
             }
         }
@@ -65,13 +74,20 @@ impl SetUp {
     pub fn announce(&self) {
         self.providers.announce();
         self.grants.announce(Timestamp::now());
+        if let Some(certificates) = &self.certificates {
+            certificates.warn(Timestamp::now());
+        }
     }
 
     /// Returns remarks on settings that can be used all the same.
     pub fn notes(&self) -> impl Iterator<Item = String> {
         let providers = self.providers.notes().iter().map(ToString::to_string);
         let grants = self.grants.notes(Timestamp::now()).into_iter();
-        providers.chain(grants.map(|note| note.to_string()))
+        let certificates = self.certificates.iter();
+        let certificates = certificates.flat_map(|all| all.notes(Timestamp::now()));
+        providers
+            .chain(grants.map(|note| note.to_string()))
+            .chain(certificates)
     }
 }
 

@@ -9,4 +9,5 @@ pub(crate) mod disk;
 pub(crate) mod load;
 pub(crate) mod redis;
 pub(crate) mod server;
+pub(crate) mod tls;
 pub(crate) mod webhooks;

@@ -9,3 +9,4 @@ mod metrics;
 mod reload;
 mod service_manager;
 mod shutdown;
+mod tls;

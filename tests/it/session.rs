@@ -1,4 +1,4 @@
 //! Sessions: their limits, and many of them at once.
 
 mod limits;
-mod many;
+pub(crate) mod many;

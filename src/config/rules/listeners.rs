@@ -15,6 +15,17 @@ pub(super) fn check(settings: &Settings, findings: &mut Findings) {
             "that port is taken by server.listen: choose another",
         );
     }
+    if !server.tls.certificates.is_empty()
+        && server
+            .public_url
+            .as_ref()
+            .is_some_and(|url| !url.is_secure())
+    {
+        findings.refuse(
+            &["server.public_url", "server.tls.certificates"],
+            "with server.tls.certificates, clients dial wss://: write it so",
+        );
+    }
     if !circles.open && settings.circle.is_empty() {
         findings.refuse(
             &["circles.open", "circle"],

@@ -77,6 +77,8 @@ pub(crate) fn busy(time: Duration, value: &str) -> String {
 pub(crate) struct TestServer {
     /// The address of the main listener.
     pub(crate) address: SocketAddr,
+    /// `ws`, or `wss`.
+    scheme: String,
     admin: Option<SocketAddr>,
     child: Child,
     lines: watch::Receiver<Vec<String>>,
@@ -217,6 +219,7 @@ impl Builder {
         let lines = follow(BufReader::new(child.stderr.take().unwrap()));
         TestServer {
             address: SocketAddr::from(([0; 4], 0)),
+            scheme: String::new(),
             admin: None,
             child,
             lines,
@@ -247,8 +250,9 @@ impl TestServer {
         };
         // A worker has no such listener.
         if let Some(url) = serving["url"].as_str() {
-            let authority = url.strip_prefix("ws://").unwrap().split('/').next();
-            self.address = authority.unwrap().parse().unwrap();
+            let (scheme, rest) = url.split_once("://").unwrap();
+            scheme.clone_into(&mut self.scheme);
+            self.address = rest.split('/').next().unwrap().parse().unwrap();
         }
         self.admin = serving["admin"].as_str().unwrap().parse().ok();
         true
@@ -256,7 +260,7 @@ impl TestServer {
 
     /// Returns the URL of a circle.
     pub(crate) fn url(&self, circle: impl ToString) -> String {
-        format!("ws://{}/{}", self.address, circle.to_string())
+        format!("{}://{}/{}", self.scheme, self.address, circle.to_string())
     }
 
     /// Opens a session in [`circle`].

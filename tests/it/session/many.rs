@@ -10,7 +10,7 @@ use crate::harness::server::{TestServer, Ws, key};
 const SESSIONS: usize = 2_000;
 
 /// Raises the limit of open files: every session is one, here as well as in the server.
-fn raise_open_files() {
+pub(crate) fn raise_open_files() {
     let most = getrlimit(Resource::Nofile).maximum;
     let all = Rlimit {
         current: most,

@@ -10,10 +10,12 @@ use futures_util::{
 };
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{Message, client::IntoClientRequest, handshake::client::Request},
 };
+use tokio_util::either::Either;
 
 use super::{schema::Calls, within};
 
@@ -23,11 +25,33 @@ pub(crate) type Answer = Result<Value, Value>;
 /// A session.
 #[derive(Debug)]
 pub(crate) struct Ws {
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocketStream<Stream>,
     last_id: u64,
     calls: Calls,
     /// Replies that came while another one was waited for.
     early: Vec<Value>,
+}
+
+/// The connection below a session. TLS is in a box: it is large.
+pub(crate) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
+/// A connection that a test has made.
+pub(crate) trait Connection {
+    fn into_stream(self) -> Stream;
+}
+
+impl Connection for TcpStream {
+    fn into_stream(self) -> Stream {
+        self.set_nodelay(true).unwrap();
+        Either::Left(self)
+    }
+}
+
+impl Connection for TlsStream<TcpStream> {
+    fn into_stream(self) -> Stream {
+        self.get_ref().0.set_nodelay(true).unwrap();
+        Either::Right(Box::new(self))
+    }
 }
 
 /// A received message.
@@ -48,9 +72,8 @@ impl Ws {
     }
 
     /// Opens a session over a connection that the test has made.
-    pub(crate) async fn over(stream: TcpStream, request: Request) -> Self {
-        stream.set_nodelay(true).unwrap();
-        let (socket, _) = within("the upgrade", client_async(request, stream))
+    pub(crate) async fn over(stream: impl Connection, request: Request) -> Self {
+        let (socket, _) = within("the upgrade", client_async(request, stream.into_stream()))
             .await
             .unwrap();
         Self {
@@ -65,15 +88,18 @@ impl Ws {
     pub(crate) fn split(
         self,
     ) -> (
-        SplitSink<WebSocketStream<TcpStream>, Message>,
-        SplitStream<WebSocketStream<TcpStream>>,
+        SplitSink<WebSocketStream<Stream>, Message>,
+        SplitStream<WebSocketStream<Stream>>,
     ) {
         self.socket.split()
     }
 
     /// Returns the bare connection, for a client that doesn't behave.
     pub(crate) fn into_stream(self) -> TcpStream {
-        self.socket.into_inner()
+        match self.socket.into_inner() {
+            Either::Left(stream) => stream,
+            Either::Right(_) => panic!("the bytes are those of TLS"),
+        }
     }
 
     pub(crate) async fn send(&mut self, message: Message) {

@@ -10,6 +10,7 @@ use super::{Scrape, promtool, server, use_all};
 use crate::harness::{
     redis::{Fleet, RedisServer},
     server::{eventually, key},
+    tls::Authority,
 };
 
 const DASHBOARD: &str = "ops/grafana/circled.json";
@@ -21,10 +22,13 @@ fn read(path: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Returns a scrape of each kind of server: of one machine, of a gateway, and of a worker.
+/// Returns a scrape of each kind of server: of one machine, with TLS, of a gateway, and of a worker.
 async fn scrapes() -> Vec<Scrape> {
     let alone = server().start().await;
     use_all(&alone).await;
+    let authority = Authority::new();
+    authority.issue("own", &["a.example"]);
+    let secure = authority.server(&["own"]).start().await;
     let redis = RedisServer::start().await;
     let fleet = Fleet::on(redis.url());
     let (gateway, worker) = (fleet.gateway().await, fleet.worker().await);
@@ -35,6 +39,7 @@ async fn scrapes() -> Vec<Scrape> {
     .await;
     vec![
         Scrape::of(&alone).await,
+        Scrape::of(&secure).await,
         Scrape::of(&gateway).await,
         Scrape::of(&worker).await,
     ]

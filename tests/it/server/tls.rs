@@ -1,0 +1,6 @@
+//! TLS of the listener for clients.
+
+mod clients;
+mod handshakes;
+mod renewal;
+mod settings;
