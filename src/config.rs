@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::{auth, dispatch, rpc, script, session, store, webhooks};
+use crate::{auth, backup, dispatch, rpc, script, session, store, webhooks};
 
 pub use crate::document::Place;
 use layers::Layers;
@@ -57,6 +57,8 @@ pub struct Settings {
     pub script: script::Limits,
     /// `[webhooks]`
     pub webhooks: webhooks::Settings,
+    /// `[backup]`
+    pub backup: backup::Settings,
     /// `[log]`
     pub log: Log,
     /// The folder that paths in the settings file are relative to: its own.

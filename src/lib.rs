@@ -17,6 +17,7 @@
 //! * [`circle`]: members, named scripts, and runs of all kinds.
 //! * [`auth`]: phases of a login, and permissions of each role.
 //! * [`script`]: the sandbox, and the threads that scripts run on.
+//! * [`backup`]: archives of circles, the same for all backends.
 //! * [`store`]: values, events and jobs of circles, in transactions.
 //!
 //! The crate `circled_client` is the other end of a session; `circled_protocol` declares what goes over the wire.
@@ -26,6 +27,7 @@
 
 mod address;
 pub mod auth;
+pub mod backup;
 pub mod circle;
 pub mod cli;
 pub mod config;

@@ -2,6 +2,8 @@
 
 mod accept;
 mod admin;
+mod archive;
+mod backups;
 mod circles;
 #[cfg(feature = "console")]
 mod console;
@@ -44,6 +46,7 @@ pub use worker::Worker;
 
 use self::{
     accept::{Acceptor, Ending},
+    backups::Backups,
     files::OpenFiles,
     tls::Tls,
 };
@@ -71,6 +74,7 @@ pub struct Server {
     check_files: std::time::Duration,
     accept: Acceptor,
     accept_admin: Acceptor,
+    backups: Backups,
 }
 
 /// The state that all requests share.
@@ -214,6 +218,12 @@ impl Server {
             serves_console,
             tls: tls.clone(),
         };
+        let backups = Backups {
+            dispatcher: state.shared.dispatcher.clone(),
+            settings: settings.backup.clone(),
+            min_free: settings.dispatch.embedded.min_free as u64,
+            stopping: state.ending.stopping.clone(),
+        };
         let accept_admin = admin_acceptor(settings, files);
         let accept = main_acceptor(settings, files, connections, tls, state.verify.clone());
         Ok(Self {
@@ -224,6 +234,7 @@ impl Server {
             check_files: settings.server.tls.check_files.get(),
             accept,
             accept_admin,
+            backups,
         })
     }
 
@@ -283,6 +294,7 @@ impl Server {
             check_files,
             accept,
             accept_admin,
+            backups,
         } = self;
         let admin_ending = Ending::default();
         if let Some(admin) = admin {
@@ -313,6 +325,7 @@ impl Server {
             let renewing = tls::renew(tls, check_files, ending.stopping.clone());
             ending.tasks.spawn(renewing);
         }
+        ending.tasks.spawn(backups.run());
 
         shutdown.cancelled().await;
         let (sessions, circles) = (state.registry.sessions(), state.registry.circles());

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IsTerminal, Write, stdin},
+    path::PathBuf,
     process::ExitCode,
     time::Duration,
 };
@@ -14,7 +15,9 @@ use http_body_util::Full;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    ConfigFile, client_runtime,
+    ConfigFile,
+    archive::{Source, create, import},
+    backup, client_runtime,
     http::{Answer, admin_url, send},
     output::{remark, stdout},
     usage,
@@ -24,7 +27,9 @@ use super::{
 const EXAMPLES: &str = "\
   circled circle usage
   circled circle usage 02ab...
-  circled circle delete 02ab...";
+  circled circle delete 02ab...
+  circled circle export 02ab... circle.circled
+  circled circle import --config other.toml circle.circled";
 
 /// The longest that a server may count what its circles take, and that it may delete one.
 const COUNTING: Duration = Duration::from_secs(120);
@@ -65,6 +70,25 @@ enum Command {
         yes: bool,
         #[command(flatten)]
         server: Address,
+    },
+    /// Write all of a circle into a file, as `circled backup create` writes all circles. It stays where it is.
+    Export {
+        /// The circle's public key.
+        circle: PublicKey,
+        /// The new file.
+        file: PathBuf,
+        #[command(flatten)]
+        source: Source,
+        /// Print the result as one line of JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put the circle of such a file into a data folder that doesn't have it, and that no server uses: all of it, or nothing.
+    Import {
+        /// The file.
+        file: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
     },
 }
 
@@ -152,6 +176,13 @@ impl Circle {
                 let deleted: Deleted = ask(Method::DELETE, &url, DELETING)?;
                 writeln!(stdout(), "{}", message(&deleted))?;
             }
+            Command::Export {
+                circle,
+                file,
+                source,
+                json,
+            } => backup::print(&create(source, Some(*circle), file)?, *json)?,
+            Command::Import { file, config } => backup::print(&import(config, file)?, false)?,
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -1,6 +1,7 @@
 //! HTTP requests of commands.
 
 use std::{
+    io::Write,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
@@ -89,6 +90,47 @@ pub(super) async fn send(
         Err(_) => format!("did not answer within {patience:?}"),
     };
     Err(NoAnswer { address, why })
+}
+
+/// Posts to a server, and writes what it sends, which may be much.
+///
+/// # Errors
+/// The server doesn't respond, refuses, or stops sending.
+pub(super) async fn download(url: &str, out: &mut impl Write) -> anyhow::Result<()> {
+    /// The longest time without anything.
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let early = "the server stopped sending: its log says why";
+    let no_answer = |why: String| NoAnswer {
+        address: url.to_owned(),
+        why,
+    };
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let request = Request::post(url).body(Full::<Bytes>::default())?;
+    let response = match timeout(PATIENCE, client.request(request)).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => {
+            let error = anyhow::Error::from(error);
+            let cause = error.root_cause();
+            let why = format!("does not answer; is the server running?: {cause}");
+            return Err(no_answer(why).into());
+        }
+        Err(_) => return Err(no_answer(format!("did not answer within {PATIENCE:?}")).into()),
+    };
+    let status = response.status();
+    let mut body = response.into_body();
+    if !status.is_success() {
+        let body = Limited::new(body, LONGEST_ANSWER).collect().await;
+        let body = body.map_err(anyhow::Error::from_boxed)?.to_bytes();
+        let body = String::from_utf8_lossy(&body).into_owned();
+        bail!("the server refuses: {}", Answer { status, body }.message());
+    }
+    while let Some(frame) = timeout(PATIENCE, body.frame()).await.context(early)? {
+        let frame = frame.context(early)?;
+        if let Some(data) = frame.data_ref() {
+            out.write_all(data).context("it cannot be written")?;
+        }
+    }
+    Ok(())
 }
 
 /// Returns the address of a server's admin listener, `http://host:port`: the given one, or that of the settings.

@@ -2,6 +2,8 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod archive;
+mod backup;
 mod call;
 mod circle;
 mod completions;
@@ -103,6 +105,7 @@ enum Command {
     Completions(completions::Completions),
     #[command(hide = true)]
     Man(man::Man),
+    Backup(backup::Backup),
 }
 
 /// The option that names the settings file.
@@ -198,6 +201,7 @@ impl Command {
             Self::Health(health) => health.run(),
             Self::Completions(completions) => completions.run(),
             Self::Man(man) => man.run(),
+            Self::Backup(backup) => backup.run(),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! its effects land and its outcome is handed over; if not, nothing happens at all.
 
 mod activity;
+mod backup;
 mod busiest;
 mod circles;
 mod compile;
@@ -29,6 +30,7 @@ mod usage;
 
 use activity::Look;
 pub use activity::{Happening, count};
+pub use backup::{Target, read_stopped, restore, verify};
 pub use busiest::{busiest_circles, forget_busiest};
 pub use circles::Largest;
 use compile::Requester;

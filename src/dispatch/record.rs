@@ -283,6 +283,16 @@ impl JobRecord {
     }
 }
 
+/// Returns whether a stored record can be that of a job of a circle.
+pub(super) fn fits(circle: &PublicKey, id: JobId, stored: &[u8]) -> bool {
+    /// More times than this, nothing is tried.
+    const MOST: u32 = 1 << 20;
+    JobRecord::read(id, Some(*circle), stored).is_some_and(|job| {
+        let times = job.tries.max(job.crashes).max(job.displaced);
+        job.id == id && job.circle == *circle && times <= MOST
+    })
+}
+
 /// Returns a value as it is stored.
 pub(super) fn json(value: &impl Serialize) -> store::Value {
     serde_json::to_vec(value).unwrap_or_default().into()

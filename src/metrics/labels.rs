@@ -57,3 +57,13 @@ pub(crate) struct WebhookLabels {
     pub(crate) provider: Arc<str>,
     pub(crate) status: u16,
 }
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct BackupLabels {
+    /// `ok` or `failed`.
+    pub(super) outcome: &'static str,
+}
+
+impl BackupLabels {
+    pub(super) const FAILED: &'static str = "failed";
+}

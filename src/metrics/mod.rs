@@ -13,7 +13,7 @@ mod labels;
 mod process;
 mod shard;
 
-use std::sync::LazyLock;
+use std::{sync::LazyLock, time::Duration};
 
 use jiff::Timestamp;
 use prometheus_client::{
@@ -23,6 +23,7 @@ use prometheus_client::{
 
 pub(crate) use counter::Counter;
 pub(crate) use histogram::Histogram;
+use labels::BackupLabels;
 pub(crate) use labels::{
     CallLabels, CloseLabels, HandshakeLabels, JobLabels, LoginLabels, MethodLabels,
 };
@@ -52,6 +53,8 @@ pub(crate) struct Metrics {
     pub(crate) event_gaps: Counter,
     pub(crate) redis_commands: Histogram,
     pub(crate) redis_command_errors: Counter,
+    backups: Family<BackupLabels, Counter>,
+    last_backup: Gauge,
     /// The time when the process started.
     pub(crate) started: Timestamp,
     /// All of these, with their names.
@@ -91,6 +94,8 @@ impl Metrics {
             event_gaps: add(all, "event_gaps", "Gaps that subscribers were told of: the event log had been cut"),
             redis_commands: add(all, "redis_command_duration_seconds", "Time of commands and scripts in Redis, without those that block"),
             redis_command_errors: add(all, "redis_command_errors", "Commands and scripts that failed in Redis"),
+            backups: add(all, "backups", "Backups that the server has made or sent, by outcome: ok or failed"),
+            last_backup: add(all, "backup_last_success_timestamp_seconds", "Unix time of the last backup; 0 if none is known"),
             started: Timestamp::now(),
             registry,
         }
@@ -114,6 +119,32 @@ impl Metrics {
             let ending = "dead";
             drop(self.jobs.get_or_create(&JobLabels { kind, ending }));
         }
+        for outcome in [OK, BackupLabels::FAILED] {
+            drop(self.backups.get_or_create(&BackupLabels { outcome }));
+        }
+    }
+
+    /// Notes a backup that was made so long ago.
+    pub(crate) fn note_backup(&self, age: Duration) {
+        let made = Timestamp::now().saturating_sub(age);
+        self.last_backup.set(made.map_or(0, Timestamp::as_second));
+    }
+
+    /// Counts a backup that was made now.
+    pub(crate) fn backup_made(&self) {
+        self.count_backup(OK);
+        self.note_backup(Duration::ZERO);
+    }
+
+    /// Counts a backup that could not be made.
+    pub(crate) fn backup_failed(&self) {
+        self.count_backup(BackupLabels::FAILED);
+    }
+
+    fn count_backup(&self, outcome: &'static str) {
+        self.backups
+            .get_or_create(&BackupLabels { outcome })
+            .increment();
     }
 }
 

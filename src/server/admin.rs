@@ -18,9 +18,10 @@ use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{circles, scrape, top};
+use super::{archive, circles, scrape, top};
 use crate::{
     auth::Access,
+    backup::Failure,
     dispatch::{Cursor, Dispatcher, Listing, NotRetried},
     refusal::refuse,
     script::RunError,
@@ -43,7 +44,8 @@ pub(super) struct Admin {
 /// Builds the routes. `/healthz`: 200, or 503 if the process can't go on and ends. `/readyz`: 200 while new sessions
 /// and jobs are taken; 503 once the server stops, and while its store takes nothing. `/metrics`: for
 /// Prometheus. `/jobs`: the durable jobs, for `circled jobs`. `/circles`: what circles take, and the end of one, for
-/// `circled circle`. `/top`: the busiest and largest circles and slow scripts, for `circled top`.
+/// `circled circle`. `/top`: the busiest and largest circles and slow scripts, for `circled top`. `/backup`: an archive, for
+/// `circled backup`.
 pub(super) fn routes(admin: Admin) -> Router {
     let circle = get(circles::show).delete(circles::delete);
     let for_commands = Router::new()
@@ -53,6 +55,7 @@ pub(super) fn routes(admin: Admin) -> Router {
         .route("/jobs", get(list))
         .route("/jobs/{id}", get(show))
         .route("/jobs/{id}/retry", post(retry))
+        .route("/backup", post(archive::send))
         .route_layer(middleware::from_fn(refuse_pages));
     Router::new()
         .route("/healthz", get(healthy))
@@ -94,7 +97,7 @@ async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, Json<Value>) {
     (status, Json(answer))
 }
 
-/// The reason why a request about jobs or circles is refused.
+/// The reason why a request is refused.
 pub(super) enum Refused {
     NoSuchPath,
     WrongMethod,
@@ -105,6 +108,7 @@ pub(super) enum Refused {
     Script(String),
     Unreadable,
     Unavailable,
+    Backup(Failure),
     Query(String),
 }
 
@@ -141,12 +145,12 @@ impl IntoResponse for Refused {
             Self::NoSuchPath => refuse(
                 StatusCode::NOT_FOUND,
                 "not_found",
-                "nothing is served here; there are /healthz, /readyz, /metrics, /jobs, /jobs/{id}, /circles, /circles/{circle} and /top",
+                "nothing is served here; there are /healthz, /readyz, /metrics, /jobs, /jobs/{id}, /circles, /circles/{circle}, /top and /backup",
             ),
             Self::WrongMethod => refuse(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
-                "send a GET; to retry a job, a POST to /jobs/{id}/retry; to delete a circle, a DELETE to /circles/{circle}",
+                "send a GET; to retry a job, a POST to /jobs/{id}/retry; to make a backup, a POST to /backup; to delete a circle, a DELETE to /circles/{circle}",
             ),
             Self::NotACircle => refuse(
                 StatusCode::NOT_FOUND,
@@ -161,6 +165,14 @@ impl IntoResponse for Refused {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unavailable",
                 "the store can't be reached",
+            ),
+            Self::Backup(Failure::Busy) => {
+                refuse(StatusCode::CONFLICT, "busy", &Failure::Busy.to_string())
+            }
+            Self::Backup(why) => refuse(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                &why.to_string(),
             ),
             Self::Query(message) => refuse(StatusCode::BAD_REQUEST, "invalid_query", &message),
         }

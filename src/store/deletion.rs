@@ -70,6 +70,11 @@ impl Deletions {
         Ok(())
     }
 
+    /// Returns the circles that are being deleted.
+    pub(super) fn all(&self) -> BTreeSet<PublicKey> {
+        self.lock().clone()
+    }
+
     fn begin(&self, circle: PublicKey) {
         let mut circles = self.lock();
         circles.insert(circle);
@@ -88,7 +93,7 @@ impl Deletions {
 }
 
 /// Has the file name these circles, and is sure of it.
-fn write(folder: &Path, circles: &BTreeSet<PublicKey>) -> io::Result<()> {
+pub(super) fn write(folder: &Path, circles: &BTreeSet<PublicKey>) -> io::Result<()> {
     if circles.is_empty() {
         fs::remove_file(folder.join(FILE))?;
     } else {

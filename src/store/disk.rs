@@ -19,6 +19,7 @@ use super::{
     disk_snapshot::DiskSnapshot,
     error::{OpenError, Unavailable},
     expiring::Clock,
+    moment::{self, Before},
     room::Room,
     settings::DiskSettings,
     table::{Key, Record, Table, Value, full},
@@ -45,6 +46,7 @@ pub struct Disk {
     min_free: u64,
     pub(super) tables: Tables,
     pub(super) room: Room,
+    pub(super) before: Before,
     /// The state after the last write.
     snapshot: RwLock<Arc<DiskSnapshot>>,
     watermark: Watermark,
@@ -60,6 +62,15 @@ impl Disk {
     /// # Errors
     /// A folder that is in use, something else's, of another version, or damaged.
     pub fn open(settings: &DiskSettings) -> Result<Self, OpenError> {
+        let (disk, is_new) = Self::begin(settings)?;
+        if is_new {
+            disk.finish()?;
+        }
+        Ok(disk)
+    }
+
+    /// Opens the folder. A new one has nothing, whatever is written to it, until it is finished. Returns whether it is.
+    pub(super) fn begin(settings: &DiskSettings) -> Result<(Self, bool), OpenError> {
         let path = settings.data_dir.clone();
         let on_io = |source| OpenError::Io {
             path: path.clone(),
@@ -99,10 +110,8 @@ impl Disk {
             },
         };
         let tables = Tables::open(&database, settings).map_err(refuse)?;
-        if is_new {
-            tables.check(0).map_err(refuse)?;
-            finish(&path).map_err(on_io)?;
-        }
+        let forgotten = Before::forget(&tables.database);
+        forgotten.map_err(|error| damaged(error_text(&error)))?;
         let watermark = Watermark::open(&path).map_err(on_io)?;
         let last = tables.check(watermark.number()).map_err(refuse)?;
         watermark.set(last).map_err(on_io)?;
@@ -113,6 +122,7 @@ impl Disk {
             path,
             min_free: settings.min_free as u64,
             room,
+            before: Before::default(),
             snapshot: RwLock::new(snapshot),
             tables,
             watermark,
@@ -124,7 +134,18 @@ impl Disk {
             path: disk.path.clone(),
             source,
         })?;
-        Ok(disk)
+        Ok((disk, is_new))
+    }
+
+    /// The new folder is ready: from here on it holds what must not be lost.
+    pub(super) fn finish(&self) -> Result<(), OpenError> {
+        let folder = &self.path;
+        let renamed = fs::rename(folder.join(NEW_FORMAT_FILE), folder.join(FORMAT_FILE));
+        let synced = renamed.and_then(|()| File::open(folder)?.sync_all());
+        synced.map_err(|source| OpenError::Io {
+            path: folder.clone(),
+            source,
+        })
     }
 
     /// Returns whether there is a data folder. Creates none.
@@ -300,10 +321,18 @@ impl Disk {
         let size = |(_, _, key): &(Table, _, &Key), value: &&Option<Value>| {
             ENTRY + key.len() + value.as_ref().map_or(0, |value| value.len())
         };
-        let bytes = last
+        let before = self.before.lock();
+        let noted = last.keys().filter_map(|(table, circle, key)| {
+            let before = before.as_ref()?;
+            moment::note(before, self.keyspace(*table), circle, *table, key).transpose()
+        });
+        let noted = noted.collect::<Result<Vec<_>, _>>();
+        let noted = noted.map_err(|error| failed(&error))?;
+        let of_noted = noted
             .iter()
-            .map(|(key, value)| size(key, value))
-            .sum::<usize>();
+            .map(|(key, value)| ENTRY + key.len() + value.len());
+        let written = last.iter().map(|(key, value)| size(key, value));
+        let bytes = written.chain(of_noted).sum::<usize>();
         let room = self.wait_for_room(bytes as u64);
         room.map_err(|error| failed(&error))?;
         for ((table, circle, key), value) in last {
@@ -312,6 +341,10 @@ impl Disk {
                 Some(value) => batch.insert(keyspace, key, value.clone()),
                 None => batch.remove(keyspace, key),
             }
+        }
+        if let Some(before) = &*before {
+            let insert = |(key, value)| batch.insert(before, key, value);
+            noted.into_iter().for_each(insert);
         }
         let number = self.watermark.number() + 1;
         batch.insert(&self.tables.writes, LAST_WRITE, number.to_be_bytes());
@@ -352,7 +385,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
                 || !(name == LOCK_FILE
                     || name == NEW_FORMAT_FILE
                     || name == "lost+found"
-                    || name == DATABASE && begun),
+                    || begun && (name == DATABASE || name == Watermark::FILE)),
         )
     })?;
     if foreign && !ours {
@@ -401,14 +434,14 @@ fn begin(folder: &Path) -> io::Result<()> {
     writeln!(format, "circled {FORMAT}")?;
     format.sync_all()?;
     File::open(folder)?.sync_all()?;
-    match fs::remove_dir_all(folder.join(DATABASE)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+    for removed in [
+        fs::remove_dir_all(folder.join(DATABASE)),
+        fs::remove_file(Watermark::path(folder)),
+    ] {
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
     }
-}
-
-/// The new folder is ready: from here on it holds what must not be lost.
-fn finish(folder: &Path) -> io::Result<()> {
-    fs::rename(folder.join(NEW_FORMAT_FILE), folder.join(FORMAT_FILE))?;
-    File::open(folder)?.sync_all()
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use circled_protocol::PublicKey;
 use thiserror::Error;
 
 use super::{table::Key, write::AddError};
@@ -143,6 +144,20 @@ pub enum OpenError {
         .0.display()
     )]
     Locked(PathBuf),
+    /// There is data already, and it should be a new one.
+    #[error(
+        "{} has data already, and a restore takes an empty folder only: move it away, or name another (dispatch.embedded.data_dir)",
+        .0.display()
+    )]
+    NotEmpty(PathBuf),
+    /// There is such a circle already.
+    #[error("{} has the circle {circle} already", path.display())]
+    HasCircle {
+        /// The folder.
+        path: PathBuf,
+        /// The circle.
+        circle: PublicKey,
+    },
     /// It is something else's folder.
     #[error(
         "{} holds files that are not circled's; name an empty or a new folder (dispatch.embedded.data_dir)",

@@ -55,6 +55,11 @@ pub(crate) fn encode(event: &NewEvent) -> Vec<u8> {
     EventRecord::new(event, Timestamp::now()).encode()
 }
 
+/// Returns whether these bytes can be a stored event.
+pub fn is_event(stored: &[u8]) -> bool {
+    circled_json::from_slice::<EventRecord<'_>>(stored).is_ok()
+}
+
 /// Decodes an event of a circle. Logs the error if it can't be read.
 pub(crate) fn decode(circle: &PublicKey, number: u64, stored: &[u8]) -> Option<Arc<Event>> {
     let record = circled_json::from_slice::<EventRecord<'_>>(stored);

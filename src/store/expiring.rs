@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::Timestamp;
+use serde_json::value::RawValue;
 
 use super::{
     range::{KeyRange, OWN},
@@ -139,6 +140,11 @@ pub(super) fn expiry_of(key: &[u8], stored: &[u8]) -> Option<i64> {
     (key.first() != Some(&OWN) || is_request(key)).then(|| i64::from_be_bytes(*expiry))
 }
 
+/// Returns whether a key with this stored value has expired at a time, in milliseconds since 1970.
+pub fn has_expired(key: &[u8], stored: &[u8], at: i64) -> bool {
+    expiry_of(key, stored).is_some_and(|expiry| expiry <= at)
+}
+
 /// Returns a value as it is stored if it expires.
 pub(super) fn with_expiry(json: &[u8], expiry: i64) -> Value {
     Value::from([&[MARK], &expiry.to_be_bytes()[..], json].concat())
@@ -164,6 +170,16 @@ pub(super) fn json(key: &[u8], stored: Value) -> Value {
 /// Returns the key of the entry in [`Table::Expiry`] for a script's key.
 fn entry(expiry: i64, key: &[u8]) -> Key {
     Key::from([&[OF_KEY], &expiry.to_be_bytes()[..], key].concat())
+}
+
+/// Returns whether these bytes can be the stored value of a key. The values of the circle's other own keys may be anything.
+pub fn is_stored_value(key: &[u8], stored: &[u8]) -> bool {
+    if key.first() == Some(&OWN) && !is_request(key) {
+        return true;
+    }
+    let (header, json) = split(stored);
+    let is_whole = header.is_empty() || header.len() == HEADER;
+    is_whole && circled_json::borrowed_slice::<&RawValue>(json).is_ok()
 }
 
 /// Returns the expiry time that an entry by time is for, and the key.

@@ -18,7 +18,7 @@ use super::{
 };
 
 /// The key of a circle's event numbers: of the first event that is stored, and of the next one.
-const NUMBERS: &[u8] = b"events";
+pub(super) const NUMBERS: &[u8] = b"events";
 /// The key of the numbers of the first event that is counted, and of the next one; and of the bytes by which those between
 /// exceed their shares. It is there once any does.
 const EXCESS: &[u8] = b"excess";
@@ -46,7 +46,7 @@ impl Bounds {
     }
 
     /// Returns by how much an event with so many bytes exceeds its share.
-    fn excess(self, bytes: usize) -> u64 {
+    pub(super) fn excess(self, bytes: usize) -> u64 {
         (bytes as u64).saturating_sub(self.share())
     }
 
@@ -54,6 +54,28 @@ impl Bounds {
         let count = events.next - events.first;
         count > self.events || count * self.share() + events.excess > self.bytes
     }
+}
+
+/// Returns the number of the last event, by what is stored under [`NUMBERS`].
+pub(super) fn last_number(stored: Option<Value>) -> u64 {
+    let numbers = stored.and_then(read_numbers);
+    numbers.map_or(0, |[_, next]| next.saturating_sub(1))
+}
+
+/// Returns the records of these numbers.
+pub(super) fn number_records(events: &EventNumbers) -> impl Iterator<Item = Record> + use<> {
+    let put = |key, numbers: &[u64]| {
+        let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_be_bytes()).collect();
+        Record::put(Table::Usage, key, bytes)
+    };
+    let EventNumbers {
+        first,
+        next,
+        counted_from,
+        excess,
+    } = *events;
+    let excess = (excess > 0).then(|| put(EXCESS, &[counted_from, next, excess]));
+    [put(NUMBERS, &[first, next])].into_iter().chain(excess)
 }
 
 /// Returns the numbers of a circle's events.

@@ -10,6 +10,7 @@ mod jobs;
 mod journal;
 mod limits;
 mod lost;
+mod moment;
 mod own;
 mod queue;
 mod ranges;

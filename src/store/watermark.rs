@@ -14,8 +14,6 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-const FILE: &str = "written";
-
 /// The number of the last write that was safe.
 #[derive(Debug)]
 pub(super) struct Watermark {
@@ -24,8 +22,11 @@ pub(super) struct Watermark {
 }
 
 impl Watermark {
+    /// Its name.
+    pub(super) const FILE: &str = "written";
+
     pub(super) fn path(folder: &Path) -> PathBuf {
-        folder.join(FILE)
+        folder.join(Self::FILE)
     }
 
     /// Reads the file, and creates it if there is none.

@@ -1,5 +1,6 @@
 //! The command line, as its user sees it.
 
+mod backup;
 mod commands;
 mod deploy;
 mod devices;

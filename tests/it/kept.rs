@@ -3,6 +3,7 @@
 //! Each folder of `tests/kept` is what one version has written: a data folder and a Redis namespace, as text, and
 //! beside each what its server told of it. tests/kept/README.md says when to add one, and how.
 
+mod archive;
 mod folder;
 mod life;
 mod namespace;

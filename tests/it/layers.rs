@@ -7,7 +7,7 @@ use std::{
 };
 
 /// The modules of `src`, from top to bottom.
-const LAYERS: [&str; 25] = [
+const LAYERS: [&str; 26] = [
     "cli",
     "server",
     "config",
@@ -19,6 +19,7 @@ const LAYERS: [&str; 25] = [
     "auth",
     "turns",
     "script",
+    "backup",
     "store",
     "weight",
     "memory",

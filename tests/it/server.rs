@@ -1,5 +1,6 @@
 //! A server's listeners, its start and end, and the settings that change while it runs.
 
+mod backups;
 mod circles;
 #[cfg(feature = "console")]
 mod console;

@@ -123,6 +123,11 @@ impl DurableJobs {
         self.settings.max_page.get()
     }
 
+    /// Returns the settings.
+    pub(super) fn settings(&self) -> &settings::Durable {
+        &self.settings
+    }
+
     /// Resumes what was pending, and starts the thread that wakes jobs up.
     pub(super) fn start(
         runner: Arc<TransactionRunner>,

@@ -416,7 +416,7 @@ pub(super) fn sweep(
     Ok(more)
 }
 
-fn is_kept(job: &JobRecord, now: Timestamp, settings: &settings::Durable) -> bool {
+pub(super) fn is_kept(job: &JobRecord, now: Timestamp, settings: &settings::Durable) -> bool {
     let Some(keep_for) = job.keep_for(settings) else {
         return true;
     };

@@ -1,5 +1,6 @@
 //! The backend for one machine: jobs run on threads of this process, and are stored on its disk.
 
+pub(super) mod backup;
 mod circle_queues;
 mod commit_gate;
 mod deletion;
@@ -43,6 +44,7 @@ use super::{
     submission::{Input, JobRequest, Submission},
 };
 use crate::{
+    backup::{Failure, PartsOut},
     circle::{self, Caller, Compiler, DeviceRecord, Executor, Pinned},
     script::{RunError, Runner, RunnerLimits},
     store::{
@@ -202,6 +204,13 @@ impl Embedded {
         let store = self.runner.store.clone();
         let read = spawn_blocking(move || store.log(&circle, from, most));
         read.await.unwrap_or(Err(Unavailable))
+    }
+
+    pub(super) async fn read_circles(&self, only: Option<PublicKey>) -> Result<PartsOut, Failure> {
+        let store = self.runner.store.clone();
+        let settings = self.durable.settings().clone();
+        let begin = move || super::backup::begin_embedded(&store, &settings, only, || {});
+        spawn_blocking(begin).await.unwrap_or(Err(Failure::Ended))
     }
 
     /// Waits until it can't go on, and returns the reason.

@@ -36,6 +36,13 @@ pub(super) fn seen(identity: &[u8; 32], job: JobId, until: Timestamp) -> Record 
     Record::put(Table::Seen, identity, value)
 }
 
+/// Returns the job of a delivery, and the time until which it is remembered, in milliseconds since 1970.
+pub(super) fn seen_until(value: &[u8]) -> Option<(JobId, i64)> {
+    let (job, until) = value.split_first_chunk()?;
+    let until = i64::from_be_bytes(until.try_into().ok()?);
+    Some((JobId::from_bytes(*job), until))
+}
+
 /// Returns the job of a delivery that is still remembered.
 pub(super) fn seen_job(value: &[u8], now: Timestamp) -> Option<JobId> {
     let (job, until) = value.split_first_chunk()?;

@@ -74,14 +74,6 @@ pub(super) fn server() -> Builder {
         circle(),
         key(2).public(),
     );
-    let durable = [
-        ("PER_CIRCLE", "1"),
-        ("RETRY_AFTER", "364d"),
-        ("RETRY_AT_MOST", "364d"),
-        ("DEDUPE_FOR", "364d"),
-        ("KEEP_FOR", "364d"),
-        ("KEEP_DEAD_FOR", "364d"),
-    ];
     let server = taking_stripes()
         .toml(toml)
         .env("CIRCLED_SCRIPT__MAX_OPERATIONS", ENDLESS)
@@ -89,9 +81,22 @@ pub(super) fn server() -> Builder {
         .env("CIRCLED_DISPATCH__REDIS__PER_CIRCLE", "1")
         .env("CIRCLED_DISPATCH__REQUESTS_FOR", "364d")
         .env("CIRCLED_AUTH__DEVICE_KEY_TTL", "364d");
-    durable.into_iter().fold(server, |server, (name, value)| {
-        server.env(&format!("CIRCLED_DISPATCH__DURABLE__{name}"), value)
-    })
+    let durable = durable();
+    durable.fold(server, |server, (name, value)| server.env(&name, value))
+}
+
+/// Returns the settings of durable jobs of these servers, and of commands beside them.
+pub(super) fn durable() -> impl Iterator<Item = (String, &'static str)> {
+    let settings = [
+        ("PER_CIRCLE", "1"),
+        ("RETRY_AFTER", "364d"),
+        ("RETRY_AT_MOST", "364d"),
+        ("DEDUPE_FOR", "364d"),
+        ("KEEP_FOR", "364d"),
+        ("KEEP_DEAD_FOR", "364d"),
+    ];
+    let named = |(name, value)| (format!("CIRCLED_DISPATCH__DURABLE__{name}"), value);
+    settings.into_iter().map(named)
 }
 
 /// The same for one that is a gateway and a worker.

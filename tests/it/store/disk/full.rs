@@ -1,6 +1,9 @@
 //! A disk that is full.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
 
 use rustix::process::{Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
@@ -229,4 +232,51 @@ async fn a_run_that_only_reads_never_waits_for_the_disk() {
     drop(frozen);
     assert_eq!(writer.answer(write).await.unwrap()["value"], json!(2));
     assert_eq!(value(&mut reader, "store.get(\"n\")").await, json!(2));
+}
+
+/// Runs `circled backup` for a data folder that no server uses.
+fn backup(data: &Path, arguments: [&str; 2]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_circled"));
+    command
+        .arg("backup")
+        .args(arguments)
+        .env("CIRCLED_DISPATCH__EMBEDDED__DATA_DIR", data);
+    command.output().unwrap()
+}
+
+#[tokio::test]
+async fn a_backup_or_a_restore_without_room_leaves_nothing() {
+    let Some(volume) = Volume::small(100) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let running = taking_stripes().data(&data).start().await;
+    let mut session = running.log_in(&key(2)).await;
+    let fill = "let t = \"\"; for n in 1_000_000..1_004_000 { t += (n * n * 7919).to_string() }
+        for n in 0..20 { store.set(\"n\" + n, n + t) }";
+    value(&mut session, fill).await;
+    running.kill();
+    let file = volume.path().join("archive");
+    let create = ["create", file.to_str().unwrap()];
+    let filler = volume.fill(8 << 10);
+    let output = backup(&data, create);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("No space left on device"), "{said}");
+    // The filler alone.
+    assert_eq!(std::fs::read_dir(volume.path()).unwrap().count(), 1);
+    drop(filler);
+    assert!(backup(&data, create).status.success());
+
+    let restored = volume.path().join("restored");
+    let restore = ["restore", file.to_str().unwrap()];
+    let filler = volume.fill(60 << 20);
+    let output = backup(&restored, restore);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("dispatch.embedded.min_free"), "{said}");
+    assert!(!restored.join("format").exists());
+    drop(filler);
+    let output = backup(&restored, restore);
+    assert!(output.status.success(), "{output:?}");
 }
