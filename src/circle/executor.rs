@@ -149,7 +149,7 @@ impl Executor {
                 })?;
             }
             let outcome = self.perform(procedure, job, own);
-            self.keep_reply(job, transaction, &outcome);
+            self.keep_reply(job, transaction, &outcome)?;
             return outcome;
         }
         admit_device(job, own)?;

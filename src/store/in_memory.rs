@@ -7,7 +7,8 @@ use circled_protocol::PublicKey;
 use super::{
     CommitError, Effects, KeyRange, NewEvent, RemoteReads, Scanned, Settings, Transaction,
     Unavailable, Want,
-    expiring::{ReadTime, is_request},
+    expiring::ReadTime,
+    replies::is_request,
     table::{Key, Value},
     write::{PUSHED, Write, last_push, pushed_key, sum},
 };
