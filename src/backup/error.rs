@@ -41,11 +41,13 @@ impl ArchiveError {
 
 impl From<io::Error> for ArchiveError {
     fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof => Self::Cut,
-            // The operating system's errors have a code. All others are those of what decompresses.
-            _ if error.raw_os_error().is_none() => Self::Damaged(error.to_string()),
-            _ => Self::Io(error),
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return Self::Cut;
+        }
+        // The operating system's errors have a code. All others are those of what decompresses.
+        match error.raw_os_error() {
+            None => Self::Damaged(error.to_string()),
+            Some(_) => Self::Io(error),
         }
     }
 }

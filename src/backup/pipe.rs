@@ -35,7 +35,7 @@ pub fn pack<W: Write>(
     loop {
         match parts.blocking_recv().ok_or(Failure::Ended)?? {
             Part::Done => return Ok(writer.finish()?),
-            part => writer.part(&part)?,
+            part @ (Part::Circle(_) | Part::Records(_) | Part::End) => writer.part(&part)?,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -44,12 +44,14 @@ impl Series<'_> {
     ///
     /// # Errors
     /// The folder can't be read.
-    pub fn age(&self, now: SystemTime) -> io::Result<Option<Duration>> {
+    pub fn age(&self, now: Timestamp) -> io::Result<Option<Duration>> {
         let Some(newest) = self.all()?.pop() else {
             return Ok(None);
         };
         let made = fs::metadata(newest)?.modified()?;
-        Ok(Some(now.duration_since(made).unwrap_or_default()))
+        let made = Timestamp::try_from(made).map_err(io::Error::other)?;
+        let age = now.as_millisecond().saturating_sub(made.as_millisecond());
+        Ok(Some(Duration::from_millis(age.max(0).cast_unsigned())))
     }
 
     /// Deletes the oldest ones, so that `keep` are left.
@@ -84,7 +86,7 @@ mod tests {
     fn the_newest_are_kept_and_other_files_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let series = Series(folder.path());
-        assert_eq!(series.age(SystemTime::now()).unwrap(), None);
+        assert_eq!(series.age(Timestamp::now()).unwrap(), None);
         let others = [
             "circled-20260102T030405Z.backup.partial",
             "circled-2026.backup",
@@ -114,7 +116,10 @@ mod tests {
                 .all(|other| folder.path().join(other).exists())
         );
         let hour = Duration::from_secs(3600);
-        let age = series.age(SystemTime::now() + hour).unwrap().unwrap();
+        let age = series
+            .age(Timestamp::now().saturating_add(hour).unwrap())
+            .unwrap()
+            .unwrap();
         assert!(
             age >= hour - Duration::from_secs(1) && age < 2 * hour,
             "{age:?}"

@@ -150,12 +150,12 @@ fn the_same_contents_have_the_same_sum_at_any_time() {
     assert_ne!(one, two);
     assert_eq!(sum.contents, same.contents);
     let mut other = parts();
+    let Part::Circle(head) = other[0] else {
+        unreachable!()
+    };
     other[0] = Part::Circle(Head {
         commits: 13,
-        ..match &other[0] {
-            Part::Circle(head) => *head,
-            _ => unreachable!(),
-        }
+        ..head
     });
     assert_ne!(write(&other, made_at()).unwrap().1.contents, sum.contents);
 }

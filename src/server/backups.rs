@@ -5,7 +5,7 @@ use std::{
     io::{self, BufReader, Write},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -72,7 +72,7 @@ impl Backups {
     /// Returns the age of the newest one.
     async fn age(&self) -> Option<Duration> {
         let folder = self.settings.folder.clone();
-        let age = spawn_blocking(move || Series(&folder).age(SystemTime::now()).ok().flatten());
+        let age = spawn_blocking(move || Series(&folder).age(Timestamp::now()).ok().flatten());
         age.await.ok().flatten()
     }
 

@@ -7,6 +7,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use jiff::Timestamp;
+
 use crate::harness::server::{Builder, TestServer, eventually, key};
 
 fn server(data: &Path, backups: &Path) -> Builder {
@@ -40,7 +42,8 @@ async fn a_server_makes_backups_by_itself_and_keeps_the_newest() {
     running.kill();
 
     fs::create_dir(&backups).unwrap();
-    let long_ago = SystemTime::now() - Duration::from_secs(25 * 3600);
+    let long_ago = Timestamp::now().saturating_sub(Duration::from_secs(25 * 3600));
+    let long_ago = SystemTime::try_from(long_ago.unwrap()).unwrap();
     for day in 1..=3 {
         let file = File::create(backups.join(format!("circled-2025010{day}T000000Z.backup")));
         file.unwrap().set_modified(long_ago).unwrap();
