@@ -201,7 +201,8 @@ scripts! {
             job_counts(&circle), waiting_callers(&circle), waiting_plays(&circle), plays(&circle), backlog(&circle),
             open_jobs(&circle), event_sequence(&circle), event_excess(&circle), events(&circle), activity(&circle),
             store(&circle), store_keys(&circle), expiring(&circle), replies(&circle), short_replies(&circle),
-            reply_bytes(&circle), usage(&circle), expiring_circles(), circle_lock(&circle),
+            reply_bytes(&circle), member_replies(&circle), replies_by_member(&circle), member_reply_bytes(&circle),
+            usage(&circle), expiring_circles(), circle_lock(&circle),
         }
         args { circle: PublicKey }
     }
