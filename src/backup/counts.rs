@@ -31,7 +31,8 @@ pub struct Summary {
 }
 
 impl Counts {
-    pub(super) fn add(&mut self, record: &Record) {
+    /// Counts a record.
+    pub fn add(&mut self, record: &Record) {
         *match record {
             Record::Entry { .. } => &mut self.entries,
             Record::Event { .. } => &mut self.events,

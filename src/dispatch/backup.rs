@@ -2,8 +2,12 @@
 
 use circled_protocol::PublicKey;
 use tokio::task::spawn_blocking;
+use tokio_util::task::TaskTracker;
 
-use super::{Backend, Dispatcher, Settings, embedded::backup as embedded, record::fits, settings};
+use super::{
+    Backend, Dispatcher, Settings, embedded::backup as embedded, record::fits, redis::RedisBackup,
+    settings,
+};
 use crate::{
     backup::{ArchiveError, Failure, Part, PartsOut, Reader, Record, Summary, pipe},
     store::{self, Disk, NewDisk, Store},
@@ -37,7 +41,7 @@ pub fn verify<R: std::io::BufRead>(mut archive: Reader<R>) -> Result<Summary, Ar
     whole.ok_or(ArchiveError::Cut)
 }
 
-/// Begins to read all circles, or one, from the store of a backend that no server of this machine uses.
+/// Begins to read all circles, or one: from a data folder that no server uses, or from Redis, whatever servers do meanwhile.
 ///
 /// # Errors
 /// It can't be opened.
@@ -61,8 +65,34 @@ pub async fn read_stopped(
             };
             spawn_blocking(begin).await.unwrap_or(Err(Failure::Ended))
         }
-        Backend::Redis => Err(Failure::Refused("not yet".to_owned())),
+        Backend::Redis => {
+            let backup = RedisBackup::connect(settings, limits).await?;
+            Ok(begin_redis(backup, only))
+        }
     }
+}
+
+/// Checks that no server uses the namespace of Redis that the settings name, if they name one. A data folder is locked by
+/// whoever reads it.
+///
+/// # Errors
+/// Some server does, or Redis can't be reached.
+pub async fn check_unserved(settings: &Settings, limits: &store::Settings) -> Result<(), Failure> {
+    match settings.backend {
+        Backend::Embedded => Ok(()),
+        Backend::Redis => {
+            let backup = RedisBackup::connect(settings, limits).await?;
+            Ok(backup.check_unserved().await?)
+        }
+    }
+}
+
+/// Begins to read a namespace of Redis. Its servers may go on.
+fn begin_redis(backup: RedisBackup, only: Option<PublicKey>) -> PartsOut {
+    let (parts, out) = pipe();
+    // It ends once nobody takes what it reads.
+    TaskTracker::new().spawn(backup.read(only, parts));
+    out
 }
 
 /// Begins to read a moment of a store. Calls `end` when that is over.
@@ -114,7 +144,14 @@ pub async fn restore(
             };
             spawn_blocking(write).await.unwrap_or(Err(Failure::Ended))
         }
-        Backend::Redis => Err(Failure::Refused("not yet".to_owned())),
+        Backend::Redis => {
+            if target != Target::Empty {
+                let why = "a circle can't be put beside others in Redis: only into a data folder";
+                return Err(Failure::Refused(why.to_owned()));
+            }
+            let backup = RedisBackup::connect(settings, limits).await?;
+            backup.begin_restore().await?.take(parts).await
+        }
     }
 }
 
@@ -126,7 +163,7 @@ impl Dispatcher {
     pub async fn read_circles(&self, only: Option<PublicKey>) -> Result<PartsOut, Failure> {
         match self {
             Self::Embedded(embedded) => embedded.read_circles(only).await,
-            Self::Redis(_) => Err(Failure::Refused("not yet".to_owned())),
+            Self::Redis(redis) => Ok(begin_redis(redis.backup().await?, only)),
         }
     }
 }

@@ -30,7 +30,7 @@ mod usage;
 
 use activity::Look;
 pub use activity::{Happening, count};
-pub use backup::{Target, read_stopped, restore, verify};
+pub use backup::{Target, check_unserved, read_stopped, restore, verify};
 pub use busiest::{busiest_circles, forget_busiest};
 pub use circles::Largest;
 use compile::Requester;

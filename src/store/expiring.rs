@@ -145,6 +145,11 @@ pub fn has_expired(key: &[u8], stored: &[u8], at: i64) -> bool {
     expiry_of(key, stored).is_some_and(|expiry| expiry <= at)
 }
 
+/// Returns when a key expires by its stored value, if it does, in milliseconds since 1970.
+pub fn stored_expiry(key: &[u8], stored: &[u8]) -> Option<i64> {
+    expiry_of(key, stored)
+}
+
 /// Returns a value as it is stored if it expires.
 pub(super) fn with_expiry(json: &[u8], expiry: i64) -> Value {
     Value::from([&[MARK], &expiry.to_be_bytes()[..], json].concat())

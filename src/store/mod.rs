@@ -62,7 +62,7 @@ pub use effects::Effects;
 pub use error::{CommitError, OpenError, Unavailable, WriteError};
 pub use event::NewEvent;
 pub use event_record::is_event;
-pub use expiring::{has_expired, is_of_store, is_stored_value};
+pub use expiring::{has_expired, is_of_store, is_stored_value, stored_expiry};
 pub use hub::{Event, Feed, Hub, Log, Signal};
 pub use in_memory::InMemory;
 pub use locked_circle::LockedCircle;

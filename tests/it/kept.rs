@@ -18,9 +18,12 @@ use serde_json::Value;
 
 use crate::harness::{
     disk,
-    redis::{Program, RedisServer},
+    redis::{Archived, Program, RedisServer, commits},
     server::circle,
 };
+
+/// The namespace to which kept ones are moved.
+const MOVED: &str = "moved";
 
 /// The variable that has [`this_version_is_kept`] write a new folder.
 const KEEP: &str = "CIRCLED_TEST_KEEP";
@@ -97,6 +100,51 @@ async fn kept_redis_namespaces_are_read_and_go_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kept_redis_namespaces_are_read_and_go_on_in_valkey() {
     kept_namespaces_are_read_and_go_on(Program::Valkey).await;
+}
+
+/// Checks that kept namespaces are the same with another name and other partitions, and go on there.
+async fn kept_namespaces_are_moved_and_go_on(program: Program) {
+    for kept in all() {
+        eprintln!("{}", kept.display());
+        let redis = RedisServer::start_program(program, &[]).await;
+        let text = read(kept.join("namespace.txt"));
+        namespace::replay(&redis, &namespace::made_lately(&text)).await;
+        namespace::have_marks_expire(&redis).await;
+        let told = namespace::made_lately(&read(kept.join("namespace.json")));
+        let told: Value = circled_json::parse(told).unwrap();
+
+        let from = Archived::of(&redis.url(), namespace::NAME, 16);
+        let parts = from.read().await.unwrap();
+        let to = Archived::of(&redis.url(), MOVED, 5);
+        to.write(&parts).await.unwrap();
+        assert_eq!(to.read().await.unwrap(), parts);
+        assert_eq!(commits(&parts), [told["commits"].as_u64().unwrap()]);
+
+        let server = || {
+            life::server_through(&redis)
+                .env("CIRCLED_DISPATCH__REDIS__NAMESPACE", MOVED)
+                .env("CIRCLED_DISPATCH__REDIS__PARTITIONS", 5)
+        };
+        life::go_on(&told, server).await;
+        assert!(commits(&to.read().await.unwrap()) > commits(&parts));
+        // The source is as it was.
+        assert_eq!(from.read().await.unwrap(), parts);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kept_redis_namespaces_are_moved_and_go_on() {
+    kept_namespaces_are_moved_and_go_on(Program::Installed).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kept_redis_namespaces_are_moved_and_go_on_in_valkey() {
+    kept_namespaces_are_moved_and_go_on(Program::Valkey).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kept_redis_namespaces_are_moved_and_go_on_in_redis_6() {
+    kept_namespaces_are_moved_and_go_on(Program::Redis6).await;
 }
 
 /// Writes a new folder, never over one that is there.

@@ -10,6 +10,7 @@
 //! - **Whatever a run has read is compared when it is committed.** So it may be read anywhere, at any time.
 
 mod activity;
+mod backup;
 mod conn;
 mod deletion;
 mod figures;
@@ -34,6 +35,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub(super) use backup::RedisBackup;
 pub use conn::Disagreement;
 pub use gateway::{RedisOutcomeHandle, Workers};
 pub use jobs::RedisJobs;
@@ -58,6 +60,7 @@ use super::{
     submission::{JobRequest, Submission},
 };
 use crate::{
+    backup::Failure,
     circle::{self, Compiler, DeviceRecord, Executor, JobSpec},
     memory::MemoryBudget,
     script::{RunError, Runner, RunnerLimits},
@@ -378,6 +381,11 @@ impl Redis {
             circle,
         };
         Transaction::remote(Box::new(reads), self.limits.clone(), circle)
+    }
+
+    /// Connects to the same namespace for a backup.
+    pub(super) async fn backup(&self) -> Result<RedisBackup, Failure> {
+        Ok(RedisBackup::connect(&self.settings, &self.limits).await?)
     }
 
     pub(super) async fn look(&self, circle: &PublicKey) -> Result<ActivityCounts, Unavailable> {

@@ -1,6 +1,7 @@
 //! The backend of many processes: gateways and workers around a Redis.
 
 mod across;
+mod backup;
 mod blame;
 mod durability;
 mod faults;

@@ -1,6 +1,7 @@
 //! Redis for the tests that need it: servers of the test's own, alone, as a cluster or with sentinels, and a network
 //! that fails on command. All of it ends with the test.
 
+mod archived;
 pub(crate) mod backlog;
 mod cluster;
 pub(crate) mod fleet;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use tokio::time::{interval, timeout};
 
+pub(crate) use archived::{Archived, all, commits};
 pub(crate) use cluster::Cluster;
 pub(crate) use fleet::{Fleet, circle};
 pub(crate) use proxy::Proxy;

@@ -1,11 +1,16 @@
 //! A Redis namespace as text: the commands that write it, a line each, quoted as `redis-cli` takes them.
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::harness::redis::{RedisServer, resp::Reply};
 
 use super::folder::{CENTURY, put_off};
 
 /// The namespace of kept data.
 pub(super) const NAME: &str = "kept";
+
+/// The day on which those that there are were written.
+const DAY: &str = "2026-11-30T";
 
 /// Keys that live no longer than this aren't kept: with them, their servers only say that they are there.
 const SHORT: i64 = 3_600_000;
@@ -173,6 +178,21 @@ fn words(line: &str) -> Vec<Vec<u8>> {
         rest = &quoted[end + 1..];
     }
     words
+}
+
+/// Returns a text with yesterday in place of the day on which it was written: jobs that are over are kept for a year at most.
+pub(super) fn made_lately(text: &str) -> String {
+    let yesterday = Timestamp::now() - SignedDuration::from_hours(24);
+    text.replace(DAY, &yesterday.to_string()[..DAY.len()])
+}
+
+/// Has the marks of deliveries expire a century later: kept ones don't, and so look like others.
+pub(super) async fn have_marks_expire(redis: &RedisServer) {
+    let marks = format!("{{{NAME}:*}}:seen:*");
+    for mark in texts(&redis.ask(&["KEYS", &marks]).await) {
+        let time = CENTURY.to_string();
+        redis.ask(&[b"PEXPIRE", &mark[..], time.as_bytes()]).await;
+    }
 }
 
 /// Writes a namespace into an empty Redis.

@@ -122,7 +122,7 @@ impl Connection {
         let unfit = |why| Ok(Err(Disagreement::Durability { durability, why }));
         let hash = || self.0.keys.agreement_hash();
         let args = wait_args(0, Duration::from_millis(1));
-        let waited = self.send_to("WAITAOF", hash(), args).await;
+        let waited = self.ask("WAITAOF", hash(), args).await;
         match waited {
             Err(error) if error.details().contains("unknown command") => {
                 return unfit(NO_WAITAOF);
@@ -132,7 +132,7 @@ impl Connection {
             waited => waited?,
         };
         let args = ["GET", "appendfsync"].map(Value::from);
-        let found = match self.send_to("CONFIG", hash(), args.to_vec()).await {
+        let found = match self.ask("CONFIG", hash(), args.to_vec()).await {
             Err(error) if error.details().starts_with("NOPERM") => return unfit(MAY_NOT_ASK),
             Err(error) if error.details().contains("unknown command") => return unfit(MAY_NOT_ASK),
             found => found?.into_array(),

@@ -31,7 +31,7 @@ pub(crate) use self::{
 use crate::{
     dispatch::redis::{
         proto::{
-            keys::{GROUP, Keys, Partition},
+            keys::{GROUP, Keys, Partition, RESTORING},
             script::Script,
             values::number,
         },
@@ -92,6 +92,14 @@ pub enum Disagreement {
         found: String,
         /// The number that this server has.
         own: u16,
+    },
+    /// A restore that isn't finished.
+    #[error(
+        "a restore into the namespace \"{namespace}\" in Redis isn't finished: wait for it; if it was killed, run it again"
+    )]
+    Restoring {
+        /// The namespace.
+        namespace: String,
     },
     /// Redis can't keep what is acknowledged as safe as the settings say.
     #[error("dispatch.redis.durability = \"{durability}\" {why}. With \"memory\", it isn't needed")]
@@ -203,6 +211,19 @@ impl Connection {
         partition: &Partition,
         script: S,
     ) -> Result<Value, Unavailable> {
+        let begun = Instant::now();
+        let result = self.ask_script(partition, script).await;
+        count(begun, &result);
+        self.leave_replica(&result).await;
+        result.map_err(|error| self.failed(S::source().name, &error))
+    }
+
+    /// Calls a script in a partition, and returns its error if it fails.
+    pub(crate) async fn ask_script<S: Script>(
+        &self,
+        partition: &Partition,
+        script: S,
+    ) -> Result<Value, Error> {
         let source = S::source();
         let (keys, args) = script.write(partition);
         let mut all = Vec::with_capacity(2 + keys.len() + args.len());
@@ -211,9 +232,7 @@ impl Connection {
         all.extend(args);
         let evalsha = CustomCommand::new_static("EVALSHA", partition.hash.clone(), false);
         let again = all.clone();
-        let begun = Instant::now();
-        let result = self.0.client.custom::<Value, Value>(evalsha, all).await;
-        let result = match result {
+        match self.0.client.custom::<Value, Value>(evalsha, all).await {
             Err(error) if error.details().starts_with("NOSCRIPT") => {
                 let mut all = again;
                 all[0] = source.text.as_str().into();
@@ -221,10 +240,7 @@ impl Connection {
                 self.0.client.custom(eval, all).await
             }
             result => result,
-        };
-        count(begun, &result);
-        self.leave_replica(&result).await;
-        result.map_err(|error| self.failed(source.name, &error))
+        }
     }
 
     /// Sends a command to a partition.
@@ -236,7 +252,7 @@ impl Connection {
     ) -> Result<Value, Unavailable> {
         let args = args.into_iter().collect();
         let begun = Instant::now();
-        let result = self.send_to(command, partition.hash.clone(), args).await;
+        let result = self.ask(command, partition.hash.clone(), args).await;
         count(begun, &result);
         self.leave_replica(&result).await;
         result.map_err(|error| self.failed(command, &error))
@@ -258,7 +274,8 @@ impl Connection {
         }
     }
 
-    async fn send_to(
+    /// Sends a command to where this slot is, and returns its error if it fails.
+    pub(crate) async fn ask(
         &self,
         command: &'static str,
         hash: ClusterHash,
@@ -302,7 +319,7 @@ impl Connection {
     }
 
     /// Takes the last error of a connection.
-    fn last_error(&self) -> Option<Error> {
+    pub(crate) fn last_error(&self) -> Option<Error> {
         let last = self.0.last_error.lock();
         last.unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -386,14 +403,14 @@ impl Connection {
         let keys = &self.0.keys;
         let partitions = Value::Integer(keys.partitions().len() as i64);
         let args = vec![keys.agreement().into(), "partitions".into(), partitions];
-        let new = self.send_to("HSETNX", keys.agreement_hash(), args).await;
+        let new = self.ask("HSETNX", keys.agreement_hash(), args).await;
         self.leave_replica(&new).await;
         Ok(new?.as_i64() == Some(1))
     }
 
     async fn compare_clocks(&self) -> Result<(), Error> {
         let hash = self.0.keys.agreement_hash();
-        let time = self.send_to("TIME", hash, Vec::new()).await?.into_array();
+        let time = self.ask("TIME", hash, Vec::new()).await?.into_array();
         let number = |n: usize| time.get(n).and_then(Value::as_i64).unwrap_or(0);
         let theirs = number(0) * 1000 + number(1) / 1000;
         let ahead = theirs - Timestamp::now().as_millisecond();
@@ -408,8 +425,13 @@ impl Connection {
         let keys = &self.0.keys;
         let own = keys.partitions().len();
         let field = vec![keys.agreement().into(), "partitions".into()];
-        let found = self.send_to("HGET", keys.agreement_hash(), field).await?;
+        let found = self.ask("HGET", keys.agreement_hash(), field).await?;
         let found = found.as_string().unwrap_or_default();
+        if found == RESTORING {
+            return Ok(Err(Disagreement::Restoring {
+                namespace: keys.namespace().to_owned(),
+            }));
+        }
         if found != own.to_string() {
             return Ok(Err(Disagreement::Partitions {
                 namespace: keys.namespace().to_owned(),
@@ -420,7 +442,7 @@ impl Connection {
         for partition in keys.partitions() {
             let args = ["CREATE", &partition.jobs(), GROUP, "0", "MKSTREAM"].map(Value::from);
             match self
-                .send_to("XGROUP", partition.hash.clone(), args.into())
+                .ask("XGROUP", partition.hash.clone(), args.into())
                 .await
             {
                 Err(error) if !error.details().starts_with("BUSYGROUP") => return Err(error),
@@ -436,7 +458,7 @@ impl Connection {
         for name in ["appendonly", "maxmemory-policy", "maxmemory"] {
             let hash = self.0.keys.agreement_hash();
             let args = ["GET", name].map(Value::from).into();
-            let Ok(answer) = self.send_to("CONFIG", hash, args).await else {
+            let Ok(answer) = self.ask("CONFIG", hash, args).await else {
                 tracing::info!(
                     "Redis doesn't show its settings (CONFIG GET): check there that it can't lose acknowledged work"
                 );

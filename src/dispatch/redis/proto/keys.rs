@@ -9,6 +9,10 @@ use fred::types::ClusterHash;
 /// The group of all workers, in every partition's stream. The Lua scripts name it, too.
 pub(crate) const GROUP: &str = "workers";
 
+/// The number of partitions that [`Keys::agreement`] has as long as a restore isn't finished. No server's is the same, so none
+/// starts, of earlier versions either.
+pub(crate) const RESTORING: &str = "a restore instead of";
+
 /// All keys within a namespace.
 #[derive(Debug)]
 pub(crate) struct Keys {
@@ -66,9 +70,30 @@ impl Keys {
         &self.partitions[self.number_of(circle)]
     }
 
+    /// Returns the kind of a key, if it is one of the namespace: the first word of its name.
+    pub(crate) fn kind_of<'a>(&self, name: &'a str) -> Option<&'a str> {
+        let rest = name.strip_prefix('{')?.strip_prefix(&self.namespace)?;
+        let (partition, name) = rest.split_once("}:")?;
+        let number = partition.strip_prefix(':');
+        let is_own = number.map_or(partition.is_empty(), |number| {
+            !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+        });
+        is_own.then(|| name.split(':').next())?
+    }
+
     /// A hash: what all servers of the namespace must agree about.
     pub(crate) fn agreement(&self) -> String {
         format!("{{{}}}:agreement", self.namespace)
+    }
+
+    /// A string, while a backup is made: a name that it alone has.
+    pub(crate) fn backup_lease(&self) -> String {
+        format!("{{{}}}:backup", self.namespace)
+    }
+
+    /// A string, while circles are restored: a name that this restore alone has.
+    pub(crate) fn restore_lease(&self) -> String {
+        format!("{{{}}}:restore", self.namespace)
     }
 
     pub(crate) fn agreement_hash(&self) -> ClusterHash {
@@ -83,7 +108,7 @@ fn redis_slot(key: &str) -> u16 {
 }
 
 /// Returns a text as a pattern that fits this text alone.
-fn literal(text: &str) -> String {
+pub(crate) fn literal(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());
     for letter in text.chars() {
         if "*?[]\\".contains(letter) {
@@ -95,6 +120,11 @@ fn literal(text: &str) -> String {
 }
 
 impl Partition {
+    /// The beginning of all of its keys.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// A stream, group [`GROUP`]: jobs that may run now.
     pub(crate) fn jobs(&self) -> String {
         self.name("jobs")
@@ -318,6 +348,42 @@ impl Partition {
     /// A pattern that fits the [`usage`](Self::usage) of all circles here.
     pub(crate) fn usage_pattern(&self) -> String {
         literal(&self.name("usage:")) + "*"
+    }
+
+    /// A string, while a circle is backed up: the circle. `lua/prelude.lua` makes this key and those of the next two, too.
+    pub(crate) fn backup(&self) -> String {
+        self.name("backup")
+    }
+
+    /// A list, while a backup is made: the marks that are made meanwhile; circle, identity, job and expiry time.
+    pub(crate) fn backup_marks(&self) -> String {
+        self.name("backup:marks")
+    }
+
+    /// A hash, for a while: durable jobs of the circle that is backed up: those that weren't over, and those that were, as
+    /// they were before they came to life again.
+    pub(crate) fn copied_jobs(&self) -> String {
+        self.name("backup:jobs")
+    }
+
+    /// The copy of a [`store`](Self::store), for a while.
+    pub(crate) fn copied_store(&self) -> String {
+        self.name("backup:store")
+    }
+
+    /// The copy of [`store_keys`](Self::store_keys) with the keys of replies, for a while.
+    pub(crate) fn copied_keys(&self) -> String {
+        self.name("backup:store_keys")
+    }
+
+    /// The copy of [`events`](Self::events), for a while.
+    pub(crate) fn copied_events(&self) -> String {
+        self.name("backup:events")
+    }
+
+    /// The copy of a circle's part of the [`index`](Self::index), for a while.
+    pub(crate) fn copied_index(&self) -> String {
+        self.name("backup:index")
     }
 
     fn name(&self, what: &str) -> String {

@@ -234,6 +234,72 @@ scripts! {
         args { before: String, read: usize }
         lists { counts: InboxCount }
     }
+
+    /// Looks at some keys of the partition, or of the whole namespace, whose names have this text in them. Returns the
+    /// cursor to go on with, circles, and marks, each with its circle, identity, job and the time when it expires.
+    Find = "find.lua" {
+        keys { jobs() }
+        args { cursor: String, everywhere: bool, about: String, most: usize }
+    }
+
+    /// Returns some circles that have jobs.
+    Circles = "circles.lua" {
+        keys { index() }
+        args { from: String, most: usize }
+    }
+
+    /// Copies all of a circle, as it is at this moment. Returns the time, the numbers of its last commit and its last event, and how
+    /// many jobs it has and marks were made in the partition since the backup began. Nothing, if the circle is being deleted.
+    Moment = "moment.lua" {
+        keys {
+            jobs(), store(&circle), store_keys(&circle), replies(&circle), short_replies(&circle), member_replies(&circle),
+            usage(&circle), circle_lock(&circle), events(&circle), event_sequence(&circle), index(), pending(), backup(), backup_marks(), copied_store(),
+            copied_keys(), copied_events(), copied_index(),
+        }
+        args { circle: PublicKey }
+    }
+
+    /// Returns some entries of the store that was copied, so many, or so many bytes and one more: the last key that was looked
+    /// at, and keys and values in turn. Nothing, if another circle's is there.
+    CopiedEntries = "copied_entries.lua" {
+        keys { backup(), copied_store(), copied_keys() }
+        args { circle: PublicKey, from: Vec<u8>, most: usize, max_bytes: usize }
+    }
+
+    /// Returns some jobs of the circle that was copied, each with its entry in the index, record, input, and 1 if it wasn't over.
+    CopiedJobs = "copied_jobs.lua" {
+        keys { jobs(), backup(), copied_index() }
+        args { circle: PublicKey, from: String, most: usize, max_bytes: usize }
+    }
+
+    /// Adds events to an empty log, or at its end.
+    RestoreEvents = "restore_events.lua" {
+        of { circle: PublicKey }
+        keys { events(&circle) }
+        args {}
+        lists { new_events: RestoredEvent }
+    }
+
+    /// Adds replies to requests, which aren't there.
+    RestoreReplies = "restore_replies.lua" {
+        of { circle: PublicKey }
+        keys {
+            store(&circle), replies(&circle), short_replies(&circle), reply_bytes(&circle), member_replies(&circle),
+            replies_by_member(&circle), member_reply_bytes(&circle),
+        }
+        args {}
+        lists { new_replies: RestoredReply }
+    }
+}
+
+item! {
+    /// The stored value of a reply, and its key.
+    RestoredReply { key: Value, value: Value }
+}
+
+item! {
+    /// An event and its number.
+    RestoredEvent { number: String, event: Vec<u8> }
 }
 
 item! {

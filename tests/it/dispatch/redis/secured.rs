@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 use crate::harness::{
     command::circled_command,
     load::Load,
-    redis::{Fleet, Program, RedisServer, circle, port::Port},
+    redis::{Archived, Fleet, Program, RedisServer, circle, port::Port},
 };
 
 /// Returns the rights that docs/OPERATIONS.md gives a user.
@@ -63,6 +63,27 @@ async fn a_user_with_a_password_is_enough() {
     assert!(said.contains("WRONGPASS"), "{said}");
     // Neither of them may be in the log.
     assert!(!said.contains(":wrong@"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_with_some_more_rights_is_enough_for_backups() {
+    let guide = include_str!("../../../../docs/OPERATIONS.md");
+    let (_, more) = guide
+        .split_once("| backups, restores and moves | ")
+        .unwrap();
+    let more = more.lines().next().unwrap().split(['`', ' ', ',']);
+    let more: Vec<_> = more.filter(|word| word.starts_with(['~', '+'])).collect();
+    let [from, to] = [RedisServer::start().await, RedisServer::start().await];
+    let urls = [
+        restrict(&from, rights().chain(more.iter().copied())).await,
+        restrict(&to, rights().chain(more.iter().copied())).await,
+    ];
+    works(Fleet::on(&urls[0])).await;
+    let [from, to] = urls.each_ref().map(|url| Archived::of(url, "circled", 16));
+    let parts = from.read().await.unwrap();
+    assert!(!parts.is_empty());
+    to.write(&parts).await.unwrap();
+    assert_eq!(to.read().await.unwrap(), parts);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

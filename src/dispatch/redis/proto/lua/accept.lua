@@ -39,7 +39,7 @@ local free = most - in_stream(jobs, read_count(job_counts, 'durable'))
 local waiting = redis.call('LLEN', backlog)
 local late = math.min(read_count(job_counts, 'delayed'), redis.call('ZCARD', delayed))
 local handed, postponed = 0, 0
-local answers, of_pending, of_index, of_submitted, emitted, to_mend = {}, {}, {}, {}, {}, {}
+local answers, of_pending, of_index, of_submitted, emitted, to_mend, marked = {}, {}, {}, {}, {}, {}, {}
 for _ = 1, new_jobs do
   take new_jobs
   take submitters if is_submitted
@@ -68,6 +68,7 @@ for _ = 1, new_jobs do
       first = 'dead ' .. first
     elseif given_up and not refusal then
       -- It takes the place of the one that was given up.
+      BACKUP.copy_before_retry(jobs, circle, id)
       redis.call('SET', seen, id, 'PX', dedupe_for)
       redis.call('ZREM', dead, id)
       redis.call('ZREM', dead_by_circle, circle .. id)
@@ -82,6 +83,7 @@ for _ = 1, new_jobs do
   first = first or refusal
   if not first then
     first = 1
+    if seen and dedupe_for > 0 then add(marked, seen) end
     local entry
     if due and due ~= '' then
       redis.call('ZADD', delayed, due, id .. ' ' .. circle)
@@ -115,6 +117,14 @@ end
 if #of_pending > 0 then
   redis.call('ZADD', pending, unpack(of_pending))
   redis.call('ZADD', index, unpack(of_index))
+end
+-- A backup is told of the marks that its look at all keys may not have come to.
+local backup_marks = partition_key(jobs, 'backup:marks')
+if #marked > 0 and redis.pcall('EXISTS', backup_marks) == 1 then
+  for _, mark in ipairs(marked) do
+    local id, till = redis.call('GET', mark), string.format('%.0f', BACKUP.expires_at(mark))
+    if id then redis.call('RPUSH', backup_marks, table.concat({circle, mark:sub(-64), id, till}, ' ')) end
+  end
 end
 for prefix in pairs(to_mend) do mend_open(prefix) end
 if #of_submitted > 0 then redis.call('ZADD', submitted, unpack(of_submitted)) end

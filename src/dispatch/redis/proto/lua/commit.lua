@@ -222,6 +222,7 @@ end
 -- Puts a durable job where it waits for its turn or for its time: a new one, or one that was over.
 local has_submitted = false
 local function submit_job(new)
+  if new.replaced ~= '' then BACKUP.copy_before_retry(jobs, circle, new.id) end
   redis.call('HSET', new.job, 'record', new.record)
   if new.input ~= '' then redis.call('HSET', new.job, 'input', new.input) end
   if new.replaced ~= '' then

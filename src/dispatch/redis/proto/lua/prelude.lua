@@ -163,6 +163,50 @@ local function clock()
   return called_at
 end
 
+-- What backups need. (A script has 200 locals at most, so it is one.) `LASTS`: the time in milliseconds for which copies are
+-- kept, where nobody goes on with them.
+local BACKUP = {LASTS = 60000}
+
+-- Returns when a key of Redis expires, in milliseconds since 1970; -1 if it never does.
+function BACKUP.expires_at(key)
+  local at = redis.pcall('PEXPIRETIME', key)
+  if type(at) == 'number' then return at end
+  -- Redis 6 says how much time is left. Within one millisecond, that is as good.
+  local before, left, after
+  repeat
+    before, left, after = redis.call('TIME'), redis.call('PTTL', key), redis.call('TIME')
+    before, after = before[1] * 1000 + math.floor(before[2] / 1000), after[1] * 1000 + math.floor(after[2] / 1000)
+  until before == after
+  return left < 0 and left or after + left
+end
+
+-- Copies a durable job for the backup of its circle.
+function BACKUP.copy_job(jobs, id, is_open)
+  local found = redis.pcall('HMGET', partition_key(jobs, 'job:' .. id), 'record', 'input')
+  if not found[1] then return end
+  local copied = {id, found[1]}
+  if found[2] then
+    add(copied, id .. ':input')
+    add(copied, found[2])
+  end
+  if is_open then
+    add(copied, id .. ':open')
+    add(copied, 1)
+  end
+  redis.pcall('HSET', partition_key(jobs, 'backup:jobs'), unpack(copied))
+end
+
+-- A durable job that is over comes to life again. If its circle is being backed up, it is copied as it was, unless it
+-- wasn't over then.
+function BACKUP.copy_before_retry(jobs, circle, id)
+  local copied_jobs = partition_key(jobs, 'backup:jobs')
+  if redis.pcall('GET', partition_key(jobs, 'backup')) ~= circle then return end
+  if redis.pcall('HEXISTS', copied_jobs, id) == 0 then
+    BACKUP.copy_job(jobs, id, false)
+    redis.pcall('PEXPIRE', copied_jobs, BACKUP.LASTS)
+  end
+end
+
 -- Returns when a key expires by its value in the store, if it does: see expiring.rs.
 local MARK, OWN, REQUEST = 1, '\255', '\255r'
 local function expiry_of(key, value)
