@@ -23,6 +23,7 @@ mod logging;
 mod login;
 mod man;
 mod members;
+mod move_circles;
 mod output;
 mod play;
 mod reload;
@@ -106,6 +107,7 @@ enum Command {
     #[command(hide = true)]
     Man(man::Man),
     Backup(backup::Backup),
+    Move(move_circles::Move),
 }
 
 /// The option that names the settings file.
@@ -118,6 +120,11 @@ struct ConfigFile {
 }
 
 impl ConfigFile {
+    /// The settings of this file.
+    fn of(file: PathBuf) -> Self {
+        Self { config: Some(file) }
+    }
+
     /// Loads the settings. The error lists all problems.
     fn load(&self) -> Result<Loaded, Problems> {
         Settings::load(self.config.as_deref(), environment())
@@ -202,6 +209,7 @@ impl Command {
             Self::Completions(completions) => completions.run(),
             Self::Man(man) => man.run(),
             Self::Backup(backup) => backup.run(),
+            Self::Move(moved) => moved.run(),
         }
     }
 }

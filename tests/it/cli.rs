@@ -6,6 +6,7 @@ mod deploy;
 mod devices;
 mod grant;
 mod jobs;
+mod move_circles;
 mod shell;
 mod testing;
 mod top;

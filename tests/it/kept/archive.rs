@@ -11,6 +11,7 @@ use std::{
 use serde_json::Value;
 
 use super::{KEEP, folder, home, life, read, told, write};
+use crate::harness::redis::RedisServer;
 
 /// Runs `circled backup` with the settings of the kept data, and one data folder. Returns its output.
 fn backup(data: &Path, arguments: &[&str], file: &Path) -> String {
@@ -59,6 +60,68 @@ async fn a_backup_has_all_that_a_life_has_left() {
     }
     assert_eq!(one["circles"], 1);
     life::go_on(&told, || life::server().data(&restored)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_that_is_moved_to_redis_and_back_is_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let [data, back] = ["data", "back"].map(|name| folder.path().join(name));
+    let [first, second, third] = ["1", "2", "3"].map(|name| folder.path().join(name));
+    let told = life::begin(|| life::server().data(&data)).await;
+    backup(&data, &["create"], &first);
+    let redis = RedisServer::start().await;
+    let settings = |name: &str, text: String| {
+        let file = folder.path().join(name);
+        fs::write(&file, text).unwrap();
+        file
+    };
+    let embedded = |data: &Path| {
+        let name = data.file_name().unwrap().to_str().unwrap();
+        settings(
+            &format!("{name}.toml"),
+            format!("[dispatch.embedded]\ndata_dir = {data:?}\n"),
+        )
+    };
+    let namespace = |name: &str, partitions: u16| {
+        let redis = format!(
+            "url = \"{}\"\nnamespace = \"{name}\"\npartitions = {partitions}",
+            redis.url()
+        );
+        settings(
+            name,
+            format!("[dispatch]\nbackend = \"redis\"\n[dispatch.redis]\n{redis}\n"),
+        )
+    };
+    let places = [
+        embedded(&data),
+        namespace("one", 16),
+        namespace("other", 3),
+        embedded(&back),
+    ];
+    for pair in places.windows(2) {
+        let run = Command::new(env!("CARGO_BIN_EXE_circled"))
+            .args(["move", "--from"])
+            .arg(&pair[0])
+            .arg("--to")
+            .arg(&pair[1])
+            .envs(life::durable())
+            .output()
+            .unwrap();
+        assert!(
+            run.status.success(),
+            "{}",
+            String::from_utf8_lossy(&run.stderr)
+        );
+    }
+    backup(&back, &["create"], &second);
+    let [one, other] = [info(&first), info(&second)];
+    for name in ["contents", "circles", "entries", "events", "jobs", "marks"] {
+        assert_eq!(one[name], other[name], "{name}");
+    }
+    // The source is as it was.
+    backup(&data, &["create"], &third);
+    assert_eq!(info(&third)["contents"], one["contents"]);
+    life::go_on(&told, || life::server().data(&back)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,7 @@
 use circled::{
     backup::{Failure, Part, PartsOut, pipe},
     config::Settings,
-    dispatch::{check_unserved, read_stopped, restore},
+    dispatch::{Target, check_unserved, read_stopped, restore},
 };
 
 /// A namespace that is read and written as archives are.
@@ -44,7 +44,10 @@ impl Archived {
                 let _ = sender.send(Ok(part.clone())).await;
             }
         };
-        let (written, ()) = tokio::join!(restore(&self.0.dispatch, &self.0.store, out), send);
+        let (written, ()) = tokio::join!(
+            restore(&self.0.dispatch, &self.0.store, out, Target::Empty),
+            send
+        );
         written
     }
 
@@ -59,7 +62,7 @@ impl Archived {
             drop(sender.reserve_many(sender.max_capacity()).await.unwrap());
         };
         tokio::select! {
-            written = restore(&self.0.dispatch, &self.0.store, out) => panic!("{written:?}"),
+            written = restore(&self.0.dispatch, &self.0.store, out, Target::Empty) => panic!("{written:?}"),
             () = send => {}
         }
     }
