@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{KEEP, folder, home, life, read, told, write};
+use super::{KEEP, folder, home, life, namespace, read, told, write};
 use crate::harness::redis::RedisServer;
 
 /// Runs `circled backup` with the settings of the kept data, and one data folder. Returns its output.
@@ -135,6 +135,30 @@ async fn kept_archives_are_restored_and_go_on() {
         let told = told(kept.with_extension("json"));
         assert_eq!(info(&kept)["contents"], told["contents"]);
         life::go_on(&told, || life::server().data(data.path())).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kept_archives_are_restored_into_redis_and_go_on() {
+    for kept in all() {
+        eprintln!("{}", kept.display());
+        let redis = RedisServer::start().await;
+        let run = Command::new(env!("CARGO_BIN_EXE_circled"))
+            .args(["backup", "restore"])
+            .arg(&kept)
+            .env("CIRCLED_DISPATCH__BACKEND", "redis")
+            .env("CIRCLED_DISPATCH__REDIS__URL", redis.url())
+            .env("CIRCLED_DISPATCH__REDIS__NAMESPACE", namespace::NAME)
+            .envs(life::durable())
+            .output()
+            .unwrap();
+        assert!(
+            run.status.success(),
+            "{}",
+            String::from_utf8_lossy(&run.stderr)
+        );
+        let told = told(kept.with_extension("json"));
+        life::go_on(&told, || life::server_through(&redis)).await;
     }
 }
 

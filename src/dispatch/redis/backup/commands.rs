@@ -159,7 +159,8 @@ impl<'a> Commands<'a> {
     pub(super) fn mark(&mut self, identity: &[u8; 32], job: JobId, until: Option<i64>) {
         let (partition, circle) = (self.partition(), self.circle);
         let job = job.to_string().into();
-        match until {
+        // A time that no clock comes to is no time.
+        match until.filter(|until| *until < Timestamp::MAX.as_millisecond()) {
             None => {
                 let key = partition.final_delivery(&circle, identity).into();
                 self.add("SET", [key, job]);
