@@ -96,7 +96,7 @@ impl RedisRestore {
         loop {
             match parts.recv().await.ok_or(Failure::Ended)?? {
                 Part::Done => return Ok(()),
-                part => self.write(part).await?,
+                part @ (Part::Circle(_) | Part::Records(_) | Part::End) => self.write(part).await?,
             }
         }
     }
