@@ -76,10 +76,11 @@ impl Archived {
 pub(crate) async fn all(mut out: PartsOut) -> Result<Vec<Part>, Failure> {
     let mut parts = Vec::new();
     loop {
-        match out.recv().await.unwrap()? {
-            Part::Done => return Ok(parts),
-            part => parts.push(part),
+        let part = out.recv().await.unwrap()?;
+        if part == Part::Done {
+            return Ok(parts);
         }
+        parts.push(part);
     }
 }
 
