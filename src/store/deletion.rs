@@ -171,7 +171,7 @@ impl Store {
             disk.deletions().begin(circle);
         }
         self.erase(circle, Vec::new())?;
-        write(disk.path(), &disk.deletions().lock()).map_err(|error| failed(&error))?;
+        write(disk.path(), &disk.deletions().all()).map_err(|error| failed(&error))?;
         let mut position = Position::default();
         loop {
             let records = disk.next_records(&circle, &mut position)?;
@@ -182,7 +182,7 @@ impl Store {
         }
         shared.start_over();
         self.expiring_circles().forget(&circle);
-        let mut others = disk.deletions().lock().clone();
+        let mut others = disk.deletions().all();
         others.remove(&circle);
         write(disk.path(), &others).map_err(|error| failed(&error))?;
         disk.deletions().end(&circle);

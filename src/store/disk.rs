@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fs::{self, DirBuilder, File, TryLockError},
     io::{self, Write},
+    mem,
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
@@ -38,6 +39,8 @@ const DATABASE_VERSION: &str = "version";
 
 /// Bytes that an entry takes in memory besides its key and value, about.
 const ENTRY: usize = 100;
+/// Bytes of earlier values that are noted in one batch, about.
+const PIECE: usize = 4 << 20;
 
 /// The data folder of one server. No two can have it at once.
 #[derive(Debug)]
@@ -321,18 +324,15 @@ impl Disk {
         let size = |(_, _, key): &(Table, _, &Key), value: &&Option<Value>| {
             ENTRY + key.len() + value.as_ref().map_or(0, |value| value.len())
         };
+        // No moment begins until all is written.
         let before = self.before.lock();
-        let noted = last.keys().filter_map(|(table, circle, key)| {
-            let before = before.as_ref()?;
-            moment::note(before, self.keyspace(*table), circle, *table, key).transpose()
-        });
-        let noted = noted.collect::<Result<Vec<_>, _>>();
+        let noted = match &*before {
+            Some(before) => self.note(before, last.keys().copied()),
+            None => Ok(0),
+        };
         let noted = noted.map_err(|error| failed(&error))?;
-        let of_noted = noted
-            .iter()
-            .map(|(key, value)| ENTRY + key.len() + value.len());
-        let written = last.iter().map(|(key, value)| size(key, value));
-        let bytes = written.chain(of_noted).sum::<usize>();
+        let bytes = last.iter().map(|(key, value)| size(key, value));
+        let bytes = bytes.sum::<usize>();
         let room = self.wait_for_room(bytes as u64);
         room.map_err(|error| failed(&error))?;
         for ((table, circle, key), value) in last {
@@ -342,10 +342,6 @@ impl Disk {
                 None => batch.remove(keyspace, key),
             }
         }
-        if let Some(before) = &*before {
-            let insert = |(key, value)| batch.insert(before, key, value);
-            noted.into_iter().for_each(insert);
-        }
         let number = self.watermark.number() + 1;
         batch.insert(&self.tables.writes, LAST_WRITE, number.to_be_bytes());
         batch.commit().map_err(|error| failed(&error))?;
@@ -354,12 +350,45 @@ impl Disk {
             tracing::warn!(%error, "failed to note how much is safely on disk");
         }
         let snapshot = Arc::new(DiskSnapshot::new(self.tables.database.snapshot()));
-        self.room.note(bytes as u64, &snapshot);
+        self.room.note((noted + bytes) as u64, &snapshot);
         *self
             .snapshot
             .write()
             .unwrap_or_else(PoisonError::into_inner) = snapshot;
         Ok(())
+    }
+
+    /// Notes what is there before these keys are written, in pieces: all of it may be more than the memory takes. A note
+    /// that is there before the write is true as well. Returns how many bytes that were.
+    fn note<'a>(
+        &self,
+        before: &Keyspace,
+        keys: impl Iterator<Item = (Table, &'a PublicKey, &'a Key)>,
+    ) -> fjall::Result<usize> {
+        let write = |piece: &mut Vec<(Vec<u8>, Vec<u8>)>, bytes: usize| {
+            self.wait_for_room(bytes as u64)?;
+            let mut batch = self.tables.database.batch();
+            let insert = |(key, value)| batch.insert(before, key, value);
+            piece.drain(..).for_each(insert);
+            batch.commit()
+        };
+        let (mut piece, mut bytes, mut all) = (Vec::new(), 0, 0);
+        for (table, circle, key) in keys {
+            let note = moment::note(before, self.keyspace(table), circle, table, key)?;
+            let Some((key, value)) = note else {
+                continue;
+            };
+            bytes += ENTRY + key.len() + value.len();
+            piece.push((key, value));
+            if bytes >= PIECE {
+                write(&mut piece, bytes)?;
+                all += mem::take(&mut bytes);
+            }
+        }
+        if !piece.is_empty() {
+            write(&mut piece, bytes)?;
+        }
+        Ok(all + bytes)
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
 };
 
@@ -171,6 +171,46 @@ fn a_circle_that_comes_or_goes_is_there_as_it_was() {
     assert_eq!(moment.last_numbers(&circle(3)).unwrap(), (1, 0));
     drop(moment);
     assert_eq!(found(&store.moment().unwrap()), [circle(1), circle(2)]);
+}
+
+#[test]
+fn what_is_deleted_at_once_is_noted_in_pieces() {
+    const VALUES: u8 = 24;
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    for n in 0..VALUES {
+        let large = Record::put(Table::Inputs, [n], vec![n; 1 << 20]);
+        let written = store.write_and_wait(circle(1), vec![large], Preconditions::NONE);
+        written.unwrap();
+    }
+    let moment = store.moment().unwrap();
+    let gone = (0..VALUES).map(|n| Record::remove(Table::Inputs, [n]));
+    let database = &store.disk().tables.database;
+    let is_over = AtomicBool::new(false);
+    let most = thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let mut most = 0;
+            loop {
+                let is_last = is_over.load(Ordering::SeqCst);
+                most = database.write_buffer_size().max(most);
+                if is_last {
+                    return most;
+                }
+                thread::yield_now();
+            }
+        });
+        let _last = AtLast(|| is_over.store(true, Ordering::SeqCst));
+        store
+            .write_and_wait(circle(1), gone.collect(), Preconditions::NONE)
+            .unwrap();
+        is_over.store(true, Ordering::SeqCst);
+        watch.join().unwrap()
+    });
+    // Half of the room, and what the last piece has more than a quarter of it.
+    assert!(most <= 10 << 20, "{most}");
+    let inputs = read(&moment, Table::Inputs, circle(1), || {});
+    let all = (0..VALUES).map(|n| (vec![n], vec![n; 1 << 20]));
+    assert!(inputs.into_iter().eq(all));
 }
 
 fn copy_all(from: &Path, to: &Path) {
