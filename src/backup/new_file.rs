@@ -4,12 +4,12 @@ use std::{
     ffi::OsString,
     fs::{self, File, Permissions, TryLockError},
     io::{self, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 /// The end of the name that a file has until it is whole.
-const PARTIAL: &str = ".partial";
+pub(super) const PARTIAL: &str = ".partial";
 
 /// A file that is being written. One that is dropped, or whose process dies, never gets its name.
 #[derive(Debug)]
@@ -26,29 +26,24 @@ impl NewFile {
     /// # Errors
     /// There is a file of this name, another process writes one, or the folder takes none.
     pub fn create(path: &Path) -> io::Result<Self> {
-        if fs::symlink_metadata(path).is_ok() {
-            return Err(already_there());
-        }
         let mut partial = OsString::from(path);
         partial.push(PARTIAL);
         let partial = PathBuf::from(partial);
-        // What an earlier process left there is overwritten.
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&partial)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::ResourceBusy,
-                    "another process is writing it",
-                ));
+        let file = loop {
+            if fs::symlink_metadata(path).is_ok() {
+                return Err(already_there());
             }
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
+            // What an earlier process left there is overwritten.
+            let file = File::options()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .mode(0o600)
+                .open(&partial)?;
+            if lock(&file, &partial)? {
+                break file;
+            }
+        };
         file.set_permissions(Permissions::from_mode(0o600))?;
         file.set_len(0)?;
         Ok(Self {
@@ -57,6 +52,17 @@ impl NewFile {
             partial,
             is_done: false,
         })
+    }
+
+    /// Deletes an unfinished file that has this name, unless somebody is writing it.
+    pub(super) fn remove_left(partial: &Path) -> io::Result<()> {
+        let file = File::options().write(true).open(partial)?;
+        match lock(&file, partial) {
+            Ok(true) => fs::remove_file(partial),
+            Ok(false) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns the name that it has until it is whole.
@@ -98,6 +104,54 @@ impl Drop for NewFile {
     }
 }
 
+/// Locks a file that was opened at this path. Returns whether it is there still: whoever had locked it before may have
+/// finished or deleted it.
+fn lock(file: &File, partial: &Path) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "another process is writing it",
+            ));
+        }
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    let opened = file.metadata()?;
+    match fs::symlink_metadata(partial) {
+        Ok(there) => Ok((opened.dev(), opened.ino()) == (there.dev(), there.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn already_there() -> io::Error {
     io::Error::new(io::ErrorKind::AlreadyExists, "it exists already")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_finished_since_it_was_opened_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let mut first = NewFile::create(&path).unwrap();
+        first.write_all(b"whole").unwrap();
+        let partial = first.partial().to_owned();
+        let opened = File::options().write(true).open(&partial).unwrap();
+        let busy = lock(&opened, &partial).unwrap_err();
+        assert_eq!(busy.kind(), io::ErrorKind::ResourceBusy);
+        first.finish().unwrap();
+        assert!(!lock(&opened, &partial).unwrap());
+        // Nor is it where another one has begun meanwhile.
+        fs::write(&partial, "").unwrap();
+        assert!(!lock(&opened, &partial).unwrap());
+        let next = File::options().write(true).open(&partial).unwrap();
+        assert!(lock(&next, &partial).unwrap());
+        let error = NewFile::create(&path).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+    }
 }
