@@ -11,8 +11,8 @@ use crate::store::{NoMoment, OpenError, Unavailable};
 #[derive(Debug, Error)]
 pub enum Failure {
     /// Another archive is being made of this store.
-    #[error("a backup is being made already")]
-    Busy,
+    #[error("{0}")]
+    Busy(String),
     /// The store can't be read or written any more.
     #[error("the store can't be reached")]
     Unavailable,
@@ -42,7 +42,7 @@ impl From<Unavailable> for Failure {
 impl From<NoMoment> for Failure {
     fn from(why: NoMoment) -> Self {
         match why {
-            NoMoment::Busy => Self::Busy,
+            NoMoment::Busy => Self::Busy(why.to_string()),
             NoMoment::Unavailable(Unavailable) => Self::Unavailable,
         }
     }

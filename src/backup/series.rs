@@ -8,6 +8,8 @@ use std::{
 
 use jiff::Timestamp;
 
+use super::new_file::{NewFile, PARTIAL};
+
 const BEGIN: &str = "circled-";
 const END: &str = ".backup";
 
@@ -27,17 +29,32 @@ impl Series<'_> {
     /// # Errors
     /// The folder can't be read.
     pub fn all(&self) -> io::Result<Vec<PathBuf>> {
+        self.find(is_ours)
+    }
+
+    /// Returns the files whose names are some of these, sorted.
+    fn find(&self, is_wanted: impl Fn(&str) -> bool) -> io::Result<Vec<PathBuf>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(self.0)? {
             let name = entry?.file_name();
             names.extend(
                 name.to_str()
-                    .filter(|name| is_ours(name))
+                    .filter(|name| is_wanted(name))
                     .map(str::to_owned),
             );
         }
         names.sort();
         Ok(names.into_iter().map(|name| self.0.join(name)).collect())
+    }
+
+    /// Deletes those that a process has begun and not finished before it ended.
+    ///
+    /// # Errors
+    /// One can't be deleted.
+    pub fn remove_left(&self) -> io::Result<()> {
+        let is_partial = |name: &str| name.strip_suffix(PARTIAL).is_some_and(is_ours);
+        let all = self.find(is_partial)?;
+        all.iter().try_for_each(|left| NewFile::remove_left(left))
     }
 
     /// Returns how long ago the newest one was made; nothing if there is none.
@@ -81,6 +98,29 @@ fn is_ours(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_dead_process_has_begun_is_deleted_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let series = Series(folder.path());
+        let others = ["mine.partial", "circled-2026.backup.partial"].map(|name| {
+            let other = folder.path().join(name);
+            fs::write(&other, "").unwrap();
+            other
+        });
+        let left = folder
+            .path()
+            .join("circled-20260102T030405Z.backup.partial");
+        fs::write(&left, "cut").unwrap();
+        let made = series.name(Timestamp::from_second(1_800_000_000).unwrap());
+        fs::write(&made, "").unwrap();
+        let written = NewFile::create(&series.name(Timestamp::now())).unwrap();
+        series.remove_left().unwrap();
+        assert!(!left.exists());
+        assert!(made.exists() && others.iter().all(|other| other.exists()));
+        written.finish().unwrap();
+        assert_eq!(series.all().unwrap().len(), 2);
+    }
 
     #[test]
     fn the_newest_are_kept_and_other_files_left_alone() {

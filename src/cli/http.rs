@@ -97,8 +97,10 @@ pub(super) async fn send(
 /// # Errors
 /// The server doesn't respond, refuses, or stops sending.
 pub(super) async fn download(url: &str, out: &mut impl Write) -> anyhow::Result<()> {
-    /// The longest time without anything.
+    /// The longest time until it begins.
     const PATIENCE: Duration = Duration::from_secs(60);
+    /// The longest time without anything. Until it has found all circles and marks in Redis, a server has nothing to send.
+    const SILENCE: Duration = Duration::from_secs(600);
     let early = "the server stopped sending: its log says why";
     let no_answer = |why: String| NoAnswer {
         address: url.to_owned(),
@@ -124,7 +126,7 @@ pub(super) async fn download(url: &str, out: &mut impl Write) -> anyhow::Result<
         let body = String::from_utf8_lossy(&body).into_owned();
         bail!("the server refuses: {}", Answer { status, body }.message());
     }
-    while let Some(frame) = timeout(PATIENCE, body.frame()).await.context(early)? {
+    while let Some(frame) = timeout(SILENCE, body.frame()).await.context(early)? {
         let frame = frame.context(early)?;
         if let Some(data) = frame.data_ref() {
             out.write_all(data).context("it cannot be written")?;

@@ -2,7 +2,7 @@
 
 use circled_protocol::PublicKey;
 use tokio::task::spawn_blocking;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Backend, Dispatcher, Settings, embedded::backup as embedded, record::fits, redis::RedisBackup,
@@ -67,7 +67,9 @@ pub async fn read_stopped(
         }
         Backend::Redis => {
             let backup = RedisBackup::connect(settings, limits).await?;
-            Ok(begin_redis(backup, only))
+            // Both end with this process.
+            let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+            Ok(backup.begin_read(only, &tasks, stop).await?)
         }
     }
 }
@@ -85,14 +87,6 @@ pub async fn check_unserved(settings: &Settings, limits: &store::Settings) -> Re
             Ok(backup.check_unserved().await?)
         }
     }
-}
-
-/// Begins to read a namespace of Redis. Its servers may go on.
-fn begin_redis(backup: RedisBackup, only: Option<PublicKey>) -> PartsOut {
-    let (parts, out) = pipe();
-    // It ends once nobody takes what it reads.
-    TaskTracker::new().spawn(backup.read(only, parts));
-    out
 }
 
 /// Begins to read a moment of a store. Calls `end` when that is over.
@@ -163,7 +157,7 @@ impl Dispatcher {
     pub async fn read_circles(&self, only: Option<PublicKey>) -> Result<PartsOut, Failure> {
         match self {
             Self::Embedded(embedded) => embedded.read_circles(only).await,
-            Self::Redis(redis) => Ok(begin_redis(redis.backup().await?, only)),
+            Self::Redis(redis) => redis.read_circles(only).await,
         }
     }
 }

@@ -166,9 +166,7 @@ impl IntoResponse for Refused {
                 "unavailable",
                 "the store can't be reached",
             ),
-            Self::Backup(Failure::Busy) => {
-                refuse(StatusCode::CONFLICT, "busy", &Failure::Busy.to_string())
-            }
+            Self::Backup(Failure::Busy(why)) => refuse(StatusCode::CONFLICT, "busy", &why),
             Self::Backup(why) => refuse(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unavailable",

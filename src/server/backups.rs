@@ -20,6 +20,8 @@ use crate::{
 
 /// The pause after one that failed, or `backup.every` if that is shorter.
 const AGAIN: Duration = Duration::from_secs(10 * 60);
+/// The pause while another one is being made.
+const SOON: Duration = Duration::from_secs(60);
 /// Bytes after which it is looked whether the disk has room for more.
 const LOOK: u64 = 16 << 20;
 
@@ -55,6 +57,10 @@ impl Backups {
                     tracing::info!(file = %file.display(), "a backup was made");
                     metrics().backup_made();
                     every
+                }
+                Err(Failure::Busy(why)) => {
+                    tracing::info!(why, "a backup has to wait for another one");
+                    every.min(SOON)
                 }
                 Err(error) => {
                     tracing::error!(
@@ -98,6 +104,9 @@ fn write(
         .mode(0o700)
         .create(folder)?;
     let series = Series(folder);
+    if let Err(error) = series.remove_left() {
+        tracing::error!(folder = %folder.display(), %error, "a backup that was cut off can't be deleted");
+    }
     let path = series.name(header.made_at);
     let out = Bounded {
         file: NewFile::create(&path)?,

@@ -60,7 +60,7 @@ use super::{
     submission::{JobRequest, Submission},
 };
 use crate::{
-    backup::Failure,
+    backup::{Failure, PartsOut},
     circle::{self, Compiler, DeviceRecord, Executor, JobSpec},
     memory::MemoryBudget,
     script::{RunError, Runner, RunnerLimits},
@@ -383,9 +383,11 @@ impl Redis {
         Transaction::remote(Box::new(reads), self.limits.clone(), circle)
     }
 
-    /// Connects to the same namespace for a backup.
-    pub(super) async fn backup(&self) -> Result<RedisBackup, Failure> {
-        Ok(RedisBackup::connect(&self.settings, &self.limits).await?)
+    /// Begins to read the namespace for a backup.
+    pub(super) async fn read_circles(&self, only: Option<PublicKey>) -> Result<PartsOut, Failure> {
+        let backup = RedisBackup::connect(&self.settings, &self.limits).await?;
+        let begun = backup.begin_read(only, &self.tasks, self.stop.clone());
+        Ok(begun.await?)
     }
 
     pub(super) async fn look(&self, circle: &PublicKey) -> Result<ActivityCounts, Unavailable> {

@@ -106,6 +106,10 @@ pub(super) fn unreadable(what: &str) -> RedisBackupError {
 
 impl From<RedisBackupError> for Failure {
     fn from(error: RedisBackupError) -> Self {
-        Self::Refused(error.to_string())
+        let why = error.to_string();
+        match matches!(error, RedisBackupError::Busy { .. }) {
+            true => Self::Busy(why),
+            false => Self::Refused(why),
+        }
     }
 }

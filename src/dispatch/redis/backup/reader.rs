@@ -8,10 +8,11 @@ use std::{collections::BTreeMap, mem};
 
 use circled_protocol::{JobId, PublicKey};
 use fred::types::{ClusterHash, Value};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Lease, RedisBackup, RedisBackupError, error::unreadable, lease::LASTS, marks::Marks};
 use crate::{
-    backup::{Failure, Head, PAGE, Part, PartsIn, Record},
+    backup::{Failure, Head, PAGE, Part, PartsIn, PartsOut, Record, pipe},
     dispatch::{
         JobRecord, Status,
         redis::proto::{
@@ -43,19 +44,17 @@ struct Reader<'a> {
 }
 
 impl RedisBackup {
-    /// Reads all circles, or one of them, while servers go on. Sends why it can't, if that is so.
-    pub(in crate::dispatch) async fn read(self, only: Option<PublicKey>, parts: PartsIn) {
-        let last = self.read_to(only, &parts).await;
-        let last = last.map(|()| Part::Done).map_err(Failure::from);
-        self.redis.close().await;
-        let _ = parts.send(last).await;
-    }
-
-    async fn read_to(
-        &self,
+    /// Begins to read all circles, or one of them, while servers go on: in a task that ends early once it is stopped, or
+    /// nobody takes what it reads.
+    ///
+    /// # Errors
+    /// Another backup is being made, or the namespace can't be read.
+    pub(in crate::dispatch) async fn begin_read(
+        self,
         only: Option<PublicKey>,
-        parts: &PartsIn,
-    ) -> Result<(), RedisBackupError> {
+        tasks: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Result<PartsOut, RedisBackupError> {
         self.check_agreement().await?;
         let partitions = self.keys().partitions().iter();
         let kept = partitions.flat_map(|partition| {
@@ -63,17 +62,34 @@ impl RedisBackup {
             keys.map(|key| (partition.hash.clone(), key))
         });
         let kept: Vec<(ClusterHash, String)> = kept.collect();
-        let lease = Lease::take(self, "backup", self.keys().backup_lease(), kept).await?;
+        let lease = Lease::take(&self, "backup", self.keys().backup_lease(), kept).await?;
+        let (parts, out) = pipe();
+        tasks.spawn(self.read(only, lease, parts, stop));
+        Ok(out)
+    }
+
+    /// Sends all that it reads, or why it can't. Leaves nothing.
+    async fn read(
+        self,
+        only: Option<PublicKey>,
+        lease: Lease,
+        parts: PartsIn,
+        stop: CancellationToken,
+    ) {
         let mut reader = Reader {
-            backup: self,
-            parts,
+            backup: &self,
+            parts: &parts,
             marks: Marks::default(),
             progress: vec![1; self.keys().partitions().len()],
             head: None,
             page: Vec::new(),
             bytes: 0,
         };
-        let mut read = reader.read(only).await;
+        let mut read = tokio::select! {
+            read = reader.read(only) => read,
+            () = parts.closed() => Err(RedisBackupError::Stopped),
+            () = stop.cancelled() => Err(RedisBackupError::Stopped),
+        };
         if read.is_ok() {
             read = lease.check().await;
         }
@@ -82,7 +98,13 @@ impl RedisBackup {
             let _ = self.ask("UNLINK", partition, copies).await;
         }
         lease.release().await;
-        read
+        self.redis.close().await;
+        let last = read.map(|()| Part::Done).map_err(Failure::from);
+        tokio::select! {
+            biased;
+            _ = parts.send(last) => {}
+            () = stop.cancelled() => {}
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use fred::{
     },
 };
 use jiff::Timestamp;
-use tokio::{sync::Notify, time::timeout};
+use tokio::{sync::Notify, task::AbortHandle, time::timeout};
 
 use self::durability::{ConnectionCounter, Promise};
 pub(crate) use self::{
@@ -52,6 +52,8 @@ pub(crate) const BLOCK: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_secs(5);
 /// Checks between two comparisons of the clocks.
 const CLOCKS: u32 = 20;
+/// The longest that Redis may take to end a connection.
+const CLOSING: Duration = Duration::from_secs(3);
 
 /// The connection for all commands but blocking ones. A cheap handle.
 #[derive(Clone)]
@@ -59,6 +61,8 @@ pub(crate) struct Connection(Arc<Inner>);
 
 struct Inner {
     client: WithOptions<Client>,
+    /// The task that connects, and sends and receives then.
+    routing: AbortHandle,
     connections: ConnectionCounter,
     promise: Promise,
     config: Config,
@@ -136,7 +140,7 @@ impl Connection {
             async { Ok(()) }
         }));
         let connections = ConnectionCounter::of(&client);
-        client.connect();
+        let routing = client.connect().abort_handle();
         let options = Options {
             // Whatever was sent may have been done: sending it again is for those to decide who know what it was.
             max_attempts: Some(1),
@@ -146,6 +150,7 @@ impl Connection {
         };
         Ok(Self(Arc::new(Inner {
             client: client.with_options(&options),
+            routing,
             connections,
             promise: Promise::of(settings),
             config,
@@ -490,9 +495,10 @@ impl Connection {
         let inner = &self.0;
         let client = client(&inner.config, inner.timeout, &inner.name)?;
         let connections = ConnectionCounter::of(&client);
-        client.connect();
+        let routing = client.connect().abort_handle();
         Ok(Self(Arc::new(Inner {
             client: client.with_options(inner.client.options()),
+            routing,
             connections,
             promise: inner.promise,
             config: inner.config.clone(),
@@ -509,9 +515,20 @@ impl Connection {
         })))
     }
 
-    /// Ends the connection.
+    /// Ends the connection, if there is one.
     pub(crate) async fn close(&self) {
-        let _ = timeout(self.0.timeout, self.0.client.quit()).await;
+        // With the options of all others, this command would fail: it isn't connected any more once it begins to end.
+        let client: &Client = &self.0.client;
+        if client.is_connected() {
+            let _ = timeout(self.0.timeout.min(CLOSING), client.quit()).await;
+        }
+        self.0.routing.abort();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.routing.abort();
     }
 }
 

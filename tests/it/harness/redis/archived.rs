@@ -26,13 +26,16 @@ impl Archived {
 
     /// Begins to read all of it.
     pub(crate) async fn begin(&self) -> PartsOut {
-        let parts = read_stopped(&self.0.dispatch, &self.0.store, None).await;
-        parts.unwrap()
+        self.try_begin().await.unwrap()
+    }
+
+    async fn try_begin(&self) -> Result<PartsOut, Failure> {
+        read_stopped(&self.0.dispatch, &self.0.store, None).await
     }
 
     /// Reads all of it.
     pub(crate) async fn read(&self) -> Result<Vec<Part>, Failure> {
-        all(self.begin().await).await
+        all(self.try_begin().await?).await
     }
 
     /// Writes all of it.
