@@ -9,7 +9,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::harness::server::{TestServer, Ws, eventually, key};
+use crate::harness::{
+    command::circled_command,
+    server::{TestServer, Ws, eventually, key},
+};
 
 /// Returns `circled backup` for a data folder, and the admin listener of its server if it has one.
 fn backup(data: &Path, server: Option<&TestServer>, arguments: &[&str]) -> Command {
@@ -18,7 +21,7 @@ fn backup(data: &Path, server: Option<&TestServer>, arguments: &[&str]) -> Comma
 
 /// Returns a command for a data folder.
 fn circled(data: &Path, server: Option<&TestServer>, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_circled"));
+    let mut command = circled_command();
     command
         .args(arguments)
         .env("CIRCLED_DISPATCH__EMBEDDED__DATA_DIR", data)

@@ -9,7 +9,10 @@ use std::{
 use serde_json::Value;
 
 use super::{circled, text};
-use crate::harness::server::{TestServer, circle, key};
+use crate::harness::{
+    command::without_settings,
+    server::{TestServer, circle, key},
+};
 
 fn example() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/leaderboard")
@@ -202,7 +205,7 @@ async fn the_workflow_of_the_example_tests_and_deploys_it() {
     let bin = Path::new(env!("CARGO_BIN_EXE_circled")).parent().unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     let run = |step: &str| {
-        let ran = Command::new("bash")
+        let ran = without_settings(Command::new("bash"))
             .args(["-e", "-c", step])
             .current_dir(example())
             .env("PATH", &path)

@@ -5,23 +5,21 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use serde_json::Value;
 
 use super::{KEEP, folder, home, life, namespace, read, told, write};
-use crate::harness::redis::RedisServer;
+use crate::harness::{command::circled_command, redis::RedisServer};
 
 /// Runs `circled backup` with the settings of the kept data, and one data folder. Returns its output.
 fn backup(data: &Path, arguments: &[&str], file: &Path) -> String {
-    let run = Command::new(env!("CARGO_BIN_EXE_circled"))
+    let run = circled_command()
         .arg("backup")
         .args(arguments)
         .arg(file)
         .env("CIRCLED_DISPATCH__EMBEDDED__DATA_DIR", data)
         .envs(life::durable())
-        .env_remove(KEEP)
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&run.stderr);
@@ -99,7 +97,7 @@ async fn a_folder_that_is_moved_to_redis_and_back_is_the_same() {
         embedded(&back),
     ];
     for pair in places.windows(2) {
-        let run = Command::new(env!("CARGO_BIN_EXE_circled"))
+        let run = circled_command()
             .args(["move", "--from"])
             .arg(&pair[0])
             .arg("--to")
@@ -143,7 +141,7 @@ async fn kept_archives_are_restored_into_redis_and_go_on() {
     for kept in all() {
         eprintln!("{}", kept.display());
         let redis = RedisServer::start().await;
-        let run = Command::new(env!("CARGO_BIN_EXE_circled"))
+        let run = circled_command()
             .args(["backup", "restore"])
             .arg(&kept)
             .env("CIRCLED_DISPATCH__BACKEND", "redis")

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -47,7 +48,7 @@ async fn fill(server: &TestServer) -> Ws {
     submit(&mut owner, json!({ "script": "1" })).await;
     submit(
         &mut owner,
-        json!({ "script": "1", "run_at": "2027-06-01T00:00:00Z" }),
+        json!({ "script": "1", "run_at": (Timestamp::now() + 1.hour()).to_string() }),
     )
     .await;
     owner

@@ -1,13 +1,10 @@
 //! Certificates as `circled config check` sees them.
 
-use std::{
-    os::unix::fs::PermissionsExt,
-    process::{Command, Stdio},
-};
+use std::{os::unix::fs::PermissionsExt, process::Stdio};
 
 use jiff::{Timestamp, ToSpan};
 
-use crate::harness::tls::Authority;
+use crate::harness::{command::circled_command, tls::Authority};
 
 /// Runs `circled config check` with these certificates. Returns its exit code and its output.
 fn check(authority: &Authority, names: &[&str], more: &str) -> (i32, String) {
@@ -16,7 +13,7 @@ fn check(authority: &Authority, names: &[&str], more: &str) -> (i32, String) {
         authority.setting(names)
     );
     authority.write("circled.toml", &text);
-    let output = Command::new(env!("CARGO_BIN_EXE_circled"))
+    let output = circled_command()
         .args(["config", "check", "--config"])
         .arg(authority.path("circled.toml"))
         .stdin(Stdio::null())
@@ -72,7 +69,7 @@ fn a_key_in_the_settings_is_not_shown() {
         "[server.tls]\ncertificates = [{ cert = \"c.pem\", key = \"-----BEGIN PRIVATE KEY-----hunter2\" }]",
     );
     for what in ["check", "show"] {
-        let output = Command::new(env!("CARGO_BIN_EXE_circled"))
+        let output = circled_command()
             .args(["config", what, "--config"])
             .arg(authority.path("circled.toml"))
             .output()
