@@ -1,11 +1,17 @@
 //! Makes, reads and restores archives.
 
-use std::{fs::File, io::BufReader, path::Path};
+use std::{
+    fs::{self, File},
+    io::{self, BufReader},
+    os::unix::fs::MetadataExt,
+    path::Path,
+};
 
 use anyhow::{Context, bail};
 use circled_protocol::PublicKey;
 use clap::Args;
 use jiff::Timestamp;
+use rustix::process::geteuid;
 use tokio::task::spawn_blocking;
 
 use super::{
@@ -88,6 +94,12 @@ async fn stopped(settings: &Settings, only: Option<PublicKey>) -> anyhow::Result
             "there is no data folder {folder} (dispatch.embedded.data_dir): run this where the server was started, or with its --config"
         );
     }
+    if is_embedded && would_take(&dispatch.embedded.data_dir)? && !Disk::is_used(&dispatch.embedded)
+    {
+        bail!(
+            "the data folder {folder} belongs to another user, who can't open what root writes there: run this as that user, like `runuser -u circled -- circled ...`"
+        );
+    }
     match read_stopped(dispatch, store, only).await {
         Ok(parts) => Ok(Stopped::Parts(parts)),
         Err(Failure::Folder(OpenError::Locked(_))) => {
@@ -98,6 +110,12 @@ async fn stopped(settings: &Settings, only: Option<PublicKey>) -> anyhow::Result
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Returns true if this process is root's and the folder isn't: files that it makes there would be root's.
+fn would_take(folder: &Path) -> io::Result<bool> {
+    let user = geteuid();
+    Ok(user.is_root() && fs::metadata(folder)?.uid() != user.as_raw())
 }
 
 /// Reads all of an archive, and returns what is in it.

@@ -156,6 +156,12 @@ impl Disk {
         settings.data_dir.join(FORMAT_FILE).exists()
     }
 
+    /// Returns whether a server, or another command, uses the folder.
+    pub fn is_used(settings: &DiskSettings) -> bool {
+        let lock = File::open(settings.data_dir.join(LOCK_FILE));
+        lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path

@@ -2,11 +2,13 @@
 
 use std::{
     fs,
+    os::unix::fs::chown,
     path::Path,
     process::{Command, Output, Stdio},
     time::Duration,
 };
 
+use rustix::process::geteuid;
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -284,4 +286,23 @@ async fn one_circle_is_exported_and_put_beside_others() {
     assert_eq!(number(&mut session, "store.get(\"n\")").await, 2);
     let mut session = server.log_in(&key(2)).await;
     assert_eq!(number(&mut session, "store.keys(\"\").len()").await, 6 * 40);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn root_leaves_no_files_in_the_folder_of_another_user() {
+    // Nobody else can give a folder away.
+    if !geteuid().is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (data, file) = (folder.path().join("data"), folder.path().join("archive"));
+    TestServer::builder().data(&data).start().await.kill();
+    chown(&data, Some(12_345), None).unwrap();
+    let create = ["create", text(&file)];
+    let said = fails(backup(&data, None, &create));
+    assert!(said.contains("belongs to another user"), "{said}");
+    assert!(!file.exists());
+    // A server is asked, and writes as the one who it is.
+    let server = TestServer::builder().data(&data).start().await;
+    ok(backup(&data, Some(&server), &create));
 }

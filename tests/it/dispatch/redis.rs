@@ -12,6 +12,7 @@ mod leaving;
 mod limits;
 mod listing;
 mod secured;
+mod served_backups;
 mod sessions;
 mod starting;
 mod stopping;

@@ -50,6 +50,9 @@ async fn a_server_makes_backups_by_itself_and_keeps_the_newest() {
         let file = File::create(backups.join(format!("circled-2025010{day}T000000Z.backup")));
         file.unwrap().set_modified(long_ago).unwrap();
     }
+    // A server that was killed has left this.
+    let left = backups.join("circled-20250104T000000Z.backup.partial");
+    fs::write(left, "cut").unwrap();
     let running = server(&data, &backups).start().await;
     eventually("a backup", async || value(&running, MADE).await == 1).await;
     assert_eq!(value(&running, FAILED).await, 0);

@@ -5,7 +5,6 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use axum::http::HeaderMap;
 use circled::backup::{Failure, Head, Part, Record};
 use circled_protocol::{JobId, PublicKey};
 use jiff::{SignedDuration, Timestamp};
@@ -14,13 +13,13 @@ use serde_json::{Value, json};
 use crate::harness::{
     calls::{ok, submit},
     redis::{Archived, Cluster, Fleet, Program, RedisServer, all, circle},
-    server::{TestServer, Ws, eventually, key, post, within},
+    server::{TestServer, Ws, eventually, key, within},
     webhooks::{Webhook, event},
 };
 
-const NAMESPACE: &str = "circled";
+pub(super) const NAMESPACE: &str = "circled";
 /// The number of partitions of a namespace, if none is set.
-const PARTITIONS: u16 = 16;
+pub(super) const PARTITIONS: u16 = 16;
 
 /// Notes that a delivery's job has run. Some fail until they are mended.
 const DELIVERY: &str = r#"
@@ -35,7 +34,7 @@ const PLAY: &str = r#"
     emit("n", n);
 "#;
 
-fn fleet(url: &str) -> Fleet {
+pub(super) fn fleet(url: &str) -> Fleet {
     Fleet::running(url, DELIVERY)
         .with("DISPATCH__DURABLE__MAX_TRIES", 1)
         .with("DISPATCH__REDIS__WORKER", true)
@@ -47,7 +46,7 @@ async fn owner(server: &TestServer, number: u8) -> Ws {
     session
 }
 
-async fn deliver(server: &TestServer, number: u8, id: &str) -> String {
+pub(super) async fn deliver(server: &TestServer, number: u8, id: &str) -> String {
     Webhook::stripe(event(id))
         .to(circle(number))
         .kept(server)
@@ -410,85 +409,6 @@ async fn a_backup_whose_connection_is_lost_fails() {
         .await;
     let failed = within("an end", all(out)).await.unwrap_err();
     assert!(matches!(failed, Failure::Refused(_)), "{failed}");
-}
-
-/// Asks a server for a backup. Returns the status, and why it is refused if it is.
-async fn post_backup(server: &TestServer) -> (u16, String) {
-    let address = server.admin_address().unwrap();
-    let answer = post(address, "/backup", &HeaderMap::new(), b"").await;
-    (answer.status, answer.body)
-}
-
-/// Waits until no backup has a connection to Redis.
-async fn until_unread(redis: &RedisServer) {
-    eventually("the connections of backups to end", async || {
-        let clients = redis.command(&["CLIENT", "LIST"]).await;
-        !clients.contains("name=circled-backup")
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn backups_leave_no_connections() {
-    let mut redis = RedisServer::start_with(&["--appendonly", "yes"]).await;
-    let fleet = fleet(&redis.url()).with("DISPATCH__REDIS__TIMEOUT", "300ms");
-    let server = fleet.gateway().await;
-    for number in 0..4 {
-        deliver(&server, number, "evt_1").await;
-    }
-    for _ in 0..3 {
-        assert_eq!(post_backup(&server).await.0, 200);
-        until_unread(&redis).await;
-    }
-    let archived = Archived::of(&redis.url(), NAMESPACE, PARTITIONS);
-    archived.read().await.unwrap();
-    archived.check_unserved().await.unwrap_err();
-    until_unread(&redis).await;
-    redis.kill();
-    assert_eq!(post_backup(&server).await.0, 503);
-    redis.restart().await;
-    eventually("another backup", async || {
-        post_backup(&server).await.0 == 200
-    })
-    .await;
-    until_unread(&redis).await;
-}
-
-#[tokio::test]
-async fn a_backup_waits_for_another_one_and_is_refused_at_once() {
-    let redis = RedisServer::start().await;
-    let fleet = fleet(&redis.url());
-    let server = fleet.gateway().await;
-    for number in 0..4 {
-        deliver(&server, number, "evt_1").await;
-    }
-    let archived = Archived::of(&redis.url(), NAMESPACE, PARTITIONS);
-    // It waits for somebody who takes what it reads.
-    let out = archived.begin().await;
-    let (status, why) = post_backup(&server).await;
-    assert_eq!(status, 409, "{why}");
-    assert!(why.contains("another backup uses the namespace"), "{why}");
-    let busy = archived.read().await.unwrap_err();
-    assert!(matches!(busy, Failure::Busy(_)), "{busy}");
-
-    let folder = tempfile::tempdir().unwrap();
-    let scheduled = fleet.builder().env("CIRCLED_BACKUP__EVERY", "24h");
-    let scheduled = scheduled.env("CIRCLED_BACKUP__FOLDER", folder.path().display());
-    let mut scheduled = scheduled.start().await;
-    scheduled
-        .logged("that it waits", |line| {
-            line["message"] == "a backup has to wait for another one"
-        })
-        .await;
-    let metrics = scheduled.admin("/metrics").await.body;
-    let failed = "circled_backups_total{outcome=\"failed\"} 0";
-    assert!(metrics.contains(failed), "{metrics}");
-
-    drop(out);
-    eventually("the next backup", async || {
-        post_backup(&server).await.0 == 200
-    })
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
