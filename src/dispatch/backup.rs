@@ -100,9 +100,13 @@ pub(super) fn begin_embedded(
     let (parts, out) = pipe();
     let settings = settings.clone();
     spawn_blocking(move || {
-        embedded::read_circles(&moment, only, &settings, &parts);
+        let last = embedded::read_circles(&moment, only, &settings, &parts);
         drop(moment);
         end();
+        // Once it is taken, the next backup may begin.
+        if let Some(last) = last {
+            let _ = parts.blocking_send(last);
+        }
     });
     Ok(out)
 }

@@ -38,13 +38,13 @@ impl From<Unavailable> for Stop {
     }
 }
 
-/// Sends the circles of a moment, or one of them. Blocks.
+/// Sends the circles of a moment, or one of them. Returns what is to be sent at last, unless nobody takes it. Blocks.
 pub(in crate::dispatch) fn read_circles(
     moment: &Moment,
     only: Option<PublicKey>,
     settings: &settings::Durable,
     parts: &PartsIn,
-) {
+) -> Option<Result<Part, Failure>> {
     let source = Source {
         moment,
         settings,
@@ -54,12 +54,11 @@ pub(in crate::dispatch) fn read_circles(
         Some(circle) => source.circle(circle),
         None => source.circles(),
     };
-    let last = match read {
-        Ok(()) => Ok(Part::Done),
-        Err(Stop::Unavailable) => Err(Failure::Unavailable),
-        Err(Stop::Gone) => return,
-    };
-    let _ = parts.blocking_send(last);
+    match read {
+        Ok(()) => Some(Ok(Part::Done)),
+        Err(Stop::Unavailable) => Some(Err(Failure::Unavailable)),
+        Err(Stop::Gone) => None,
+    }
 }
 
 struct Source<'a> {

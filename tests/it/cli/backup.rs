@@ -237,6 +237,12 @@ async fn one_circle_is_exported_and_put_beside_others() {
         said.contains("there is no circle") && !again.exists(),
         "{said}"
     );
+    // One after another.
+    for _ in 0..5 {
+        let export = ["circle", "export", &wanted, text(&again)];
+        ok(circled(&data, Some(&server), &export));
+        fs::remove_file(&again).unwrap();
+    }
     server.kill();
 
     let server = TestServer::builder().data(&others).start().await;
