@@ -308,6 +308,7 @@ async fn null_is_no_parameters_and_for_one_that_may_be_left_away_it_is_absent() 
                 let value = match what {
                     "pubkey" => json!(key(3).public()),
                     "job_id" => json!("00000000-0000-7000-8000-000000000000"),
+                    "put" => json!([]),
                     _ => json!("a1"),
                 };
                 given.insert(what.to_owned(), value);

@@ -1,9 +1,6 @@
 //! A disk that is full.
 
-use std::{
-    path::Path,
-    process::{Command, Output},
-};
+use std::{path::Path, process::Output};
 
 use rustix::process::{Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
@@ -11,6 +8,7 @@ use serde_json::{Value, json};
 use super::{deliver, volume::Volume};
 use crate::{
     harness::{
+        command::circled_command,
         server::{TestServer, Ws, key},
         webhooks::taking_stripes,
     },
@@ -236,7 +234,7 @@ async fn a_run_that_only_reads_never_waits_for_the_disk() {
 
 /// Runs `circled backup` for a data folder that no server uses.
 fn backup(data: &Path, arguments: [&str; 2]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_circled"));
+    let mut command = circled_command();
     command
         .arg("backup")
         .args(arguments)
