@@ -32,6 +32,8 @@ use super::{
 const FORMAT: u32 = 2;
 const FORMAT_FILE: &str = "format";
 const NEW_FORMAT_FILE: &str = "format.new";
+/// The file in a new folder that a restore fills, until it is finished.
+const RESTORING_FILE: &str = "restoring";
 const LOCK_FILE: &str = "lock";
 const DATABASE: &str = "database";
 /// The file that fjall makes first in a folder of its own.
@@ -59,13 +61,21 @@ pub struct Disk {
     _lock: File,
 }
 
+/// The one who fills a new folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FilledBy {
+    Server,
+    /// A restore. If it isn't finished, no server begins with an empty folder in its place.
+    Restore,
+}
+
 impl Disk {
     /// Opens the folder, and makes it where there is none.
     ///
     /// # Errors
     /// A folder that is in use, something else's, of another version, or damaged.
     pub fn open(settings: &DiskSettings) -> Result<Self, OpenError> {
-        let (disk, is_new) = Self::begin(settings)?;
+        let (disk, is_new) = Self::begin(settings, FilledBy::Server)?;
         if is_new {
             disk.finish()?;
         }
@@ -73,7 +83,10 @@ impl Disk {
     }
 
     /// Opens the folder. A new one has nothing, whatever is written to it, until it is finished. Returns whether it is.
-    pub(super) fn begin(settings: &DiskSettings) -> Result<(Self, bool), OpenError> {
+    pub(super) fn begin(
+        settings: &DiskSettings,
+        filled_by: FilledBy,
+    ) -> Result<(Self, bool), OpenError> {
         let path = settings.data_dir.clone();
         let on_io = |source| OpenError::Io {
             path: path.clone(),
@@ -98,6 +111,16 @@ impl Disk {
         };
         let is_new = !has_format(&path)?;
         if is_new {
+            match filled_by {
+                FilledBy::Server if path.join(RESTORING_FILE).exists() => {
+                    return Err(OpenError::Unfinished(path));
+                }
+                FilledBy::Server => {}
+                FilledBy::Restore => {
+                    let marked = File::create(path.join(RESTORING_FILE));
+                    marked.and_then(|mark| mark.sync_all()).map_err(on_io)?;
+                }
+            }
             begin(&path).map_err(on_io)?;
         } else if !database.join(DATABASE_VERSION).exists() {
             return Err(damaged("there is no database in it".to_owned()));
@@ -145,6 +168,8 @@ impl Disk {
         let folder = &self.path;
         let renamed = fs::rename(folder.join(NEW_FORMAT_FILE), folder.join(FORMAT_FILE));
         let synced = renamed.and_then(|()| File::open(folder)?.sync_all());
+        // It says nothing of a folder that is finished.
+        let _ = fs::remove_file(folder.join(RESTORING_FILE));
         synced.map_err(|source| OpenError::Io {
             path: folder.clone(),
             source,
@@ -419,6 +444,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
             foreign
                 || !(name == LOCK_FILE
                     || name == NEW_FORMAT_FILE
+                    || name == RESTORING_FILE
                     || name == "lost+found"
                     || begun && (name == DATABASE || name == Watermark::FILE)),
         )

@@ -150,6 +150,12 @@ pub enum OpenError {
         .0.display()
     )]
     NotEmpty(PathBuf),
+    /// It is a new one that a restore has begun to fill.
+    #[error(
+        "a restore into {} isn't finished: run it again, or delete the folder to begin an empty one",
+        .0.display()
+    )]
+    Unfinished(PathBuf),
     /// There is such a circle already.
     #[error("{} has the circle {circle} already", path.display())]
     HasCircle {

@@ -7,7 +7,7 @@ use circled_protocol::PublicKey;
 use super::{
     circle::{EventNumbers, Usage},
     deletion,
-    disk::Disk,
+    disk::{Disk, FilledBy},
     error::{OpenError, Unavailable},
     expiring::reindex,
     log::{self, Bounds},
@@ -16,8 +16,8 @@ use super::{
     table::{Key, Record, Table, Value},
 };
 
-/// A data folder that is being filled: all of it, or one circle. Until that is finished, it has nothing of it; what a process
-/// leaves behind is deleted when the folder is opened next.
+/// A data folder that is being filled: all of it, or one circle. Until that is finished, it has nothing of it, and no server
+/// opens a new one; what a process leaves behind is deleted when the folder is filled, or opened, next.
 #[derive(Debug)]
 pub struct NewDisk {
     disk: Disk,
@@ -31,7 +31,7 @@ impl NewDisk {
     /// # Errors
     /// There is data, or the folder can't be used.
     pub fn create(settings: &DiskSettings) -> Result<Self, OpenError> {
-        match Disk::begin(settings)? {
+        match Disk::begin(settings, FilledBy::Restore)? {
             (disk, true) => Ok(Self { disk, circle: None }),
             (disk, false) => Err(OpenError::NotEmpty(disk.path().to_owned())),
         }
@@ -42,7 +42,7 @@ impl NewDisk {
     /// # Errors
     /// There is such a circle, or the folder can't be used.
     pub fn add(settings: &DiskSettings, circle: PublicKey) -> Result<Self, OpenError> {
-        let (disk, is_new) = Disk::begin(settings)?;
+        let (disk, is_new) = Disk::begin(settings, FilledBy::Restore)?;
         if is_new {
             return Ok(Self { disk, circle: None });
         }

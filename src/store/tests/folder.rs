@@ -8,8 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{circle, commit, number, open, set, try_open};
-use crate::store::OpenError;
+use super::{circle, commit, number, open, set, settings, try_open};
+use crate::store::{NewDisk, OpenError};
 
 /// The journal is made this long and longer ahead of what is written to it.
 const LONG: u64 = 1 << 16;
@@ -180,6 +180,21 @@ fn a_first_start_that_was_cut_short_is_begun_again() {
         fill(temp.path());
         assert_eq!(kept(temp.path()), 1, "{count} of {}", left.len());
     }
+}
+
+#[test]
+fn no_server_begins_with_nothing_where_a_restore_was_cut_short() {
+    let temp = tempfile::tempdir().unwrap();
+    let settings = settings(temp.path());
+    drop(NewDisk::create(&settings).unwrap());
+    let error = refused(temp.path());
+    assert!(matches!(error, OpenError::Unfinished(_)), "{error}");
+
+    NewDisk::create(&settings).unwrap().finish().unwrap();
+    // A process that was killed at the very end has left it.
+    fs::write(temp.path().join("restoring"), "").unwrap();
+    fill(temp.path());
+    assert_eq!(kept(temp.path()), 1);
 }
 
 #[test]
