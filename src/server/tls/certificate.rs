@@ -80,6 +80,8 @@ enum Why {
     Mismatch,
     #[error("the new certificate has ended on {0} already")]
     Ended(Timestamp),
+    #[error("the new certificate begins on {0} only, and is taken up then")]
+    NotBegun(Timestamp),
 }
 
 /// A remark on a certificate that can be used all the same.
@@ -151,14 +153,21 @@ impl Certificate {
     /// Reads the files again; `None` if they are as they were.
     ///
     /// # Errors
-    /// The new certificate can't be used, or has ended though this one has not.
+    /// The new certificate can't be used, or has ended or not begun though this one is valid.
     pub(super) fn renewed(&self, now: Timestamp) -> Result<Option<Self>, UnusableCertificate> {
         let renewed = self.files.read_unless(self.read)?;
-        match &renewed {
-            Some(Self { validity, .. }) if validity.ends <= now && now < self.validity.ends => {
-                Err(UnusableCertificate::of_cert(Why::Ended(validity.ends)))
+        let why = match &renewed {
+            Some(Self { validity, .. })
+                if self.validity.begins <= now && now < self.validity.ends =>
+            {
+                let ended = (validity.ends <= now).then_some(Why::Ended(validity.ends));
+                ended.or((now < validity.begins).then_some(Why::NotBegun(validity.begins)))
             }
-            _ => Ok(renewed),
+            _ => None,
+        };
+        match why {
+            Some(why) => Err(UnusableCertificate::of_cert(why)),
+            None => Ok(renewed),
         }
     }
 

@@ -82,6 +82,7 @@ async fn a_renewed_pair_that_cannot_be_used_is_kept_out_and_told_once() {
         "no key",
         "not the key",
         "has ended",
+        "begins on",
         "no such file",
     ] {
         match why {
@@ -94,6 +95,9 @@ async fn a_renewed_pair_that_cannot_be_used_is_kept_out_and_told_once() {
             "has ended" => {
                 let ended = now - 1.hour();
                 drop(authority.issue_for("own", &[HOST], ended - 48.hours(), ended));
+            }
+            "begins on" => {
+                drop(authority.issue_for("own", &[HOST], now + 1.hour(), now + 48.hours()))
             }
             _ => std::fs::remove_file(authority.path("own.key")).unwrap(),
         }
