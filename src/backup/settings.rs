@@ -15,7 +15,7 @@ pub struct Settings {
     pub every: Option<Duration>,
     /// The folder that they are in.
     pub folder: PathBuf,
-    /// How many are kept.
+    /// The number of backups that are kept.
     pub keep: NonZeroUsize,
 }
 

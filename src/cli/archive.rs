@@ -72,7 +72,7 @@ pub(super) fn create(
     Ok(summary)
 }
 
-/// What was found where the settings have the circles.
+/// The circles' data, as found where the settings have it.
 enum Stopped {
     /// No server uses it.
     Parts(crate::backup::PartsOut),

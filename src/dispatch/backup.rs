@@ -111,7 +111,7 @@ pub(super) fn begin_embedded(
     Ok(out)
 }
 
-/// What a store has before circles are written to it.
+/// The state of a store before circles are written to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
     /// Nothing.

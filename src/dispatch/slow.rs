@@ -46,7 +46,7 @@ static SLOW_RUNS: LazyLock<SlowRuns> = LazyLock::new(|| SlowRuns {
 pub struct SlowScript {
     /// The circle.
     pub circle: PublicKey,
-    /// What asks for its runs: `play`, `call`, `webhook`, `job` or `watch`.
+    /// The request that runs it: `play`, `call`, `webhook`, `job` or `watch`.
     pub kind: &'static str,
     /// Its name in the circle, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,7 +69,7 @@ pub(super) struct TimedRun {
     ended: Instant,
 }
 
-/// How long a run has taken so far.
+/// The time that a run has taken so far.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Times {
     /// The time before it began.

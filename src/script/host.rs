@@ -14,7 +14,7 @@ const BYTES_PER_OPERATION: usize = 256;
 
 type Failed = Box<EvalAltResult>;
 
-/// What functions from outside do. Values go in and out as JSON. The script waits meanwhile, and nothing counts in its
+/// The functions from outside. Values go in and out as JSON. The script waits meanwhile, and nothing counts in its
 /// memory.
 pub trait Host: fmt::Debug + Send + Sync {
     /// Returns the names of all functions, each with the fewest and the most arguments, up to 3.

@@ -1,4 +1,4 @@
-//! What `circled top` shows besides `/metrics`: circles and scripts, which no metric names.
+//! The figures that `circled top` shows besides `/metrics`: circles and scripts, which no metric names.
 
 use std::{
     sync::Arc,

@@ -5,7 +5,7 @@ use std::{io, thread::Builder};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use tokio::sync::mpsc::{Receiver, channel};
 
-/// What the user has done.
+/// An input of the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Key {
     /// They want to leave.

@@ -15,7 +15,7 @@ use crate::cli::http::send;
 /// The longest that a server may take to respond.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a server says at one time.
+/// A server's figures at one time.
 #[derive(Debug)]
 pub(super) struct Look {
     pub(super) at: Instant,

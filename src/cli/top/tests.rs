@@ -1,4 +1,4 @@
-//! What two looks come to, and how it is drawn.
+//! The figures between two looks, and the screen that shows them.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What is shown: computed from two looks, without the terminal.
+//! The figures that are shown: computed from two looks, without the terminal.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,7 +32,7 @@ pub(super) struct View {
     pub(super) slow: Vec<Slow>,
 }
 
-/// How often something happened.
+/// The number of times that something happened.
 #[derive(Debug, Serialize)]
 pub(super) struct Rate {
     pub(super) name: &'static str,
@@ -42,7 +42,7 @@ pub(super) struct Rate {
     pub(super) failed_per_second: Option<f64>,
 }
 
-/// How long something took.
+/// The time that something took.
 #[derive(Debug, Serialize)]
 pub(super) struct Latency {
     pub(super) name: String,

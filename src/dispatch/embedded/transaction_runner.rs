@@ -54,7 +54,7 @@ pub(super) struct Ran {
     pub(super) writes: Option<Transaction>,
     /// True if the outcome may be told before anything else is on disk.
     pub(super) safe: bool,
-    /// How long it took, with the runs before it.
+    /// The time that it took, with the runs before it.
     pub(super) times: Times,
 }
 

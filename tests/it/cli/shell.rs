@@ -1,4 +1,4 @@
-//! What `circled` writes for shells and for `man`.
+//! Files for shells and for `man`.
 
 use std::{
     collections::BTreeSet,

@@ -1,4 +1,4 @@
-//! What a server tells the service manager that has started it, as systemd does with `Type=notify`.
+//! The messages of a server to the service manager that has started it, as systemd does with `Type=notify`.
 
 use std::os::{
     linux::net::SocketAddrExt,

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::{RedisBackup, RedisBackupError};
 use crate::dispatch::redis::proto::values::millis;
 
-/// How long it lasts if it isn't renewed. `lua/prelude.lua` has it, too.
+/// The time that it lasts if it isn't renewed. `lua/prelude.lua` has it, too.
 pub(super) const LASTS: Duration = Duration::from_secs(60);
 /// The pause between two renewals.
 const RENEW: Duration = Duration::from_secs(10);

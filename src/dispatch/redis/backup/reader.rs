@@ -35,7 +35,7 @@ struct Reader<'a> {
     backup: &'a RedisBackup,
     parts: &'a PartsIn,
     marks: Marks,
-    /// How far the list of marks was read, of each partition.
+    /// The place up to which the list of marks was read, of each partition.
     progress: Vec<usize>,
     /// Of the circle that is being read: the head, until it is sent, and records that aren't sent yet.
     head: Option<Head>,
